@@ -1,0 +1,1 @@
+"""Records, importers and safe access to pictures and names."""
