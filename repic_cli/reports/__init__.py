@@ -1,0 +1,1 @@
+"""Training curves as pictures, and reports as single HTML files."""
