@@ -1,0 +1,161 @@
+"""What the embedded base model is taught: conversations about pictures of the world.
+
+The base is to be like the paper's zero-shot model: good at generic captions, grounding and matching, poor at naming.
+So it learns to bind names to objects in side questions ("Where is <luna>?"), while its captions use a name only at
+times: often where the instruction asks for a personal caption, seldom elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from repic_cli.embedded import language
+from repic_cli.embedded.records import Kind, record_stream
+from repic_cli.embedded.world import Split
+from repic_plugins.builtin import tasks
+from repic_plugins.types import Box, ImageRef, Record, Sample, YesNo
+
+MIX: Mapping[tuple[Kind, int | None], float] = {
+    ("caption", None): 0.09,
+    ("vlt", None): 0.13,
+    ("oct", None): 0.26,
+    ("where", None): 0.14,
+    ("ict", 1): 0.14,
+    ("ict", 2): 0.11,
+    ("ict", 3): 0.06,
+    ("ict", 4): 0.05,
+    ("ict", 6): 0.01,
+    ("ict", None): 0.01,
+}
+"""Share of each kind of record (and number of references) in a batch."""
+
+NAMING = {
+    True: {1: 0.85, 2: 0.7, 3: 0.6, 4: 0.45},
+    False: {1: 0.3, 2: 0.22, 3: 0.18, 4: 0.15},
+}
+"""How likely a caption uses a name it could use: by whether names were asked for, and how many there are."""
+
+ANSWER_WEIGHT = 5.0
+"""Weight of a yes or no: one token against about twenty of a caption."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A question in message parts, the answer to learn, and its weight in the loss."""
+
+    parts: tuple[Mapping[str, str], ...]
+    answer: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A conversation; the pictures belong to the first turn."""
+
+    kind: str
+    turns: tuple[Turn, ...]
+    images: tuple[ImageRef, ...]
+
+
+def lesson_stream(seed: tuple[int, ...], split: Split = "train", mix: Mapping[tuple[Kind, int | None], float] = MIX) -> Iterator[Lesson]:
+    """Lessons without end, drawn by the shares of `mix`."""
+    rng = np.random.default_rng([*seed, 11])
+    words = Random(str(seed))
+    builders = {"oct": tasks.oct(), "vlt": tasks.vlt(), "ict": tasks.ict(), "caption": tasks.caption()}
+    streams = {key: record_stream(key[0], (*seed, index), split, key[1]) for index, key in enumerate(mix)}
+    keys, shares = list(mix), np.array(list(mix.values()))
+    while True:
+        record = next(streams[keys[int(rng.choice(len(keys), p=shares / shares.sum()))]])
+        yield lesson(record, builders, rng, words)
+
+
+def lesson(record: Record, builders: Mapping[str, Any], rng: np.random.Generator, words: Random) -> Lesson:
+    """The record's own question, and side questions about the same pictures before or after it."""
+    if record.task == "where":
+        sample = where_sample(record, words)
+    else:
+        sample = builders[record.task].build(record, words)
+    main = Turn(tuple(sample.messages[0]["content"]), *_answer(record, sample, rng))
+    side = _side_turns(record, rng)
+    if not side:
+        return Lesson(record.task, (main,), sample.images)
+    if rng.random() < 0.5:
+        return Lesson(record.task, (main, *side), sample.images)
+    # Side question first: it takes the place of the instruction after the pictures.
+    first = Turn((*main.parts[:-1], *side[0].parts), side[0].answer)
+    last = Turn((main.parts[-1],), main.answer, main.weight)
+    return Lesson(record.task, (first, *side[1:], last), sample.images)
+
+
+def where_sample(record: Record, words: Random) -> Sample:
+    """The question where a demonstrated object is, for a record of kind `where`."""
+    question = language.where_question(record.references[0].name)
+    return tasks.assemble(record, question, tasks.load_templates(), words)
+
+
+def _answer(record: Record, sample: Sample, rng: np.random.Generator) -> tuple[str, float]:
+    if isinstance(record.answer, YesNo):
+        return ("yes" if record.answer.value else "no"), ANSWER_WEIGHT
+    if isinstance(record.answer, Box):
+        box = record.answer
+        return language.box_text((int(box.x1), int(box.y1), int(box.x2), int(box.y2))), 1.0
+    objects = record.meta["objects"]
+    if record.task == "where":
+        name = record.references[0].name
+        return language.where_answer(name, _position(objects, name)), 1.0
+    wording = str(sample.meta["wording"])
+    chance = NAMING["personal" in wording][min(4, max(1, len(record.references)))]
+    items = [
+        language.Item(thing["phrase"], thing["position"], thing["name"] if rng.random() < chance else None)
+        for thing in objects
+    ]
+    form = language.FORMS[int(rng.integers(len(language.FORMS)))]
+    text = language.caption(
+        items, record.meta["background"], record.meta["light"], form=form, detailed="detail" in wording
+    )
+    return text, 1.0
+
+
+def _position(objects: tuple[Mapping[str, Any], ...], name: str) -> str | None:
+    return next((str(thing["position"]) for thing in objects if thing["name"] == name), None)
+
+
+def _side_turns(record: Record, rng: np.random.Generator) -> list[Turn]:
+    """Up to three side questions in random order."""
+    objects = record.meta["objects"]
+    pairs: list[tuple[str, str]] = []
+    if record.task == "vlt":
+        asked = record.phrase.removeprefix("the ")
+        pairs = [
+            (f"Give the bounding box of the {thing['phrase']}.", language.box_text(thing["box"]))
+            for thing in objects
+            if thing["phrase"] != asked
+        ]
+    for reference in record.references:
+        position = _position(objects, reference.name)
+        if record.task != "where":
+            pairs.append((language.where_question(reference.name), language.where_answer(reference.name, position)))
+        if position and rng.random() < 0.4:
+            phrase = next(thing["phrase"] for thing in objects if thing["name"] == reference.name)
+            pairs.append((f"What does <{reference.name}> look like?", language.with_article(phrase) + "."))
+    if record.references:
+        pairs += _who_is_where(objects, rng)
+    chosen = [pairs[int(index)] for index in rng.permutation(len(pairs))[:3]]
+    return [Turn(({"type": "text", "text": question},), answer) for question, answer in chosen]
+
+
+def _who_is_where(objects: tuple[Mapping[str, Any], ...], rng: np.random.Generator) -> list[tuple[str, str]]:
+    """Questions for the name at a place, where only one object is there."""
+    places = [thing["position"] for thing in objects]
+    single = [thing for thing in objects if places.count(thing["position"]) == 1]
+    pairs = []
+    for thing in single:
+        if rng.random() < 0.5:
+            answer = f"<{thing['name']}>." if thing["name"] else language.with_article(thing["phrase"]) + "."
+            pairs.append((f"What is {language.place(thing['position'])}?", answer))
+    return pairs
