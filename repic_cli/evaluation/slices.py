@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from repic_plugins.types import Box, BoxFrame, ImageRef, Names, Record, Sample, YesNo
-
 from repic_cli.evaluation.captions import ATTRIBUTES, binding, looks, names_said
 from repic_cli.evaluation.scores import Measure
 from repic_cli.evaluation.statistics import Tally
+from repic_plugins.types import Box, BoxFrame, ImageRef, Names, Record, Sample, YesNo
 
 Frame = Callable[[ImageRef], BoxFrame]
 VLT_IOU = 0.5

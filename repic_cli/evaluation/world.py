@@ -9,12 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING
-
-from repic_plugins.types import Record, Sample, Task
+from typing import TYPE_CHECKING, Any
 
 from repic_cli.evaluation.scores import CONCEPTS, Measure, WorldScores
 from repic_cli.evaluation.slices import Slice, merge, score_slice
+from repic_plugins.types import Record, Sample
 
 if TYPE_CHECKING:
     from repic_cli.embedded.world import Split
@@ -66,12 +65,11 @@ def measure(
 
 def world_slices(count: int, seed: int, split: Split = "held_out") -> list[Slice]:
     """The records and prompts of the seven kinds: names of 1, 2 and 4 concepts, OCT, VLT, where, caption."""
-    from repic_plugins.builtin import tasks
-
     from repic_cli.embedded.lessons import where_sample
     from repic_cli.embedded.records import records
+    from repic_plugins.builtin import tasks
 
-    builders: dict[str, Task] = {"ict": tasks.ict(), "oct": tasks.oct(), "vlt": tasks.vlt(), "caption": tasks.caption()}
+    builders: dict[str, Any] = {"ict": tasks.ict(), "oct": tasks.oct(), "vlt": tasks.vlt(), "caption": tasks.caption()}
 
     def build(record: Record) -> Sample:
         rng = Random(f"{seed}-{record.id}")

@@ -7,10 +7,10 @@ import math
 from pathlib import Path
 
 import pytest
-from repic_plugins.errors import DataError
 
 from repic_cli.reports.curves import moving_average, panels_of, plot_curves
 from repic_cli.reports.metrics import read_metrics
+from repic_plugins.errors import DataError
 
 
 def write(path: Path, rows: list[dict[str, object]]) -> Path:
