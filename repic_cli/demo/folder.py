@@ -1,0 +1,74 @@
+"""The demo's folder: each phase leaves its result as JSON, so that an interrupted demo goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from repic_plugins.errors import DataError, OptionError
+
+SETTINGS = "demo.json"
+
+
+@dataclass(frozen=True)
+class DemoFolder:
+    """Where a demo keeps everything. Results are written whole or not at all."""
+
+    path: Path
+
+    @property
+    def database(self) -> Path:
+        return self.path / "mydb"
+
+    @property
+    def queries(self) -> Path:
+        return self.path / "queries"
+
+    @property
+    def run(self) -> Path:
+        return self.path / "run"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    def open(self, settings: Mapping[str, Any]) -> bool:
+        """Make the folder, or check that it belongs to a demo with these settings; True if there was one.
+
+        Raises `OptionError` when the folder holds something else.
+        """
+        old = self.load(SETTINGS)
+        if old is None:
+            if self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir())):
+                raise OptionError(f"{self.path}: not an empty folder and not a demo; give another --output")
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.save(SETTINGS, settings)
+            return False
+        other = [key for key in settings if old.get(key) != settings[key]]
+        if other:
+            shown = ", ".join(f"{key} {old.get(key)} instead of {settings[key]}" for key in other)
+            raise OptionError(f"{self.path}: holds a demo with other settings ({shown}); give another --output")
+        return True
+
+    def load(self, name: str) -> dict[str, Any] | None:
+        """A phase's result, or None when there is none. Raises `DataError` when it is broken."""
+        path = self.path / name
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: cannot read: {error}; delete it to do this phase again") from error
+        if not isinstance(value, dict):
+            raise DataError(f"{path}: not a result of the demo; delete it to do this phase again")
+        return value
+
+    def save(self, name: str, value: Mapping[str, Any]) -> None:
+        """Keep a phase's result."""
+        path = self.path / name
+        partial = path.with_name(path.name + ".part")
+        partial.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        partial.replace(path)
