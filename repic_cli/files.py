@@ -1,0 +1,44 @@
+"""Writing files so that a full disk or a crash leaves the old file or the new one, never half of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Put `path` into an `OSError` that names no file: those of write() and flush() do not.
+
+    The root command then says which file the disk was too full for.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
+
+
+def write_file(path: str | Path, content: str | bytes) -> None:
+    """Write text (UTF-8) or bytes beside `path`, then put it in place of `path` in one step. Makes the folder.
+
+    Raises `OSError` that names `path`; what was at `path` is then untouched and nothing is left beside it.
+    """
+    path = Path(path)
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
