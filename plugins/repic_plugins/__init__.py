@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from repic_plugins.hookspecs import hookimpl, hookspec
     from repic_plugins.types import (
         Answer,
+        BackboneFamily,
         Box,
         BoxConvention,
         BoxFrame,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "BackboneFamily",
     "Box",
     "BoxConvention",
     "BoxFrame",

@@ -162,6 +162,21 @@ class Task(Protocol):
 TaskFactory = Callable[..., Task]
 
 
+@dataclass(frozen=True, slots=True)
+class BackboneFamily:
+    """What the engine has to know about one model family; the factory of a backbone plugin returns it.
+
+    It is registered under the `model_type` of the family's `config.json` (`qwen2_5_vl`). `seen(processor, size)` tells
+    the (width, height) to which the processor resizes a picture of `size`; None: boxes refer to the original picture.
+    `load(folder_or_id, **options)` returns (model, processor) for families that `AutoModelForImageTextToText` does not
+    know; None: that class is used.
+    """
+
+    convention: BoxConvention
+    seen: Callable[[Any, tuple[int, int]], tuple[int, int]] | None = None
+    load: Callable[..., tuple[Any, Any]] | None = None
+
+
 class Register(Protocol):
     """What each `repic_register_*` hook is handed."""
 

@@ -1,0 +1,144 @@
+"""A loaded model with its processor: prompts in, text out, boxes explained."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from repic_cli.models.families import Size
+from repic_cli.models.prompts import render
+from repic_plugins.types import BackboneFamily, BoxConvention, BoxFrame, ImageRef, Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
+
+Progress = Callable[[int, int], None]
+"""Called with the completions done and those in all."""
+
+
+@dataclass
+class Backbone:
+    """A multimodal model ready to answer samples.
+
+    `name` is what the user called it; `embedded` tells the shipped toy model; `adapter` where its adapter came from;
+    `fingerprint` identifies the weights under the adapter (see `repic_cli.models.fingerprint`).
+    """
+
+    model: Any
+    processor: Any
+    family: BackboneFamily
+    name: str
+    embedded: bool = False
+    adapter: str | None = None
+    fingerprint: str = ""
+
+    @property
+    def convention(self) -> BoxConvention:
+        """How the model writes boxes."""
+        return self.family.convention
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies."""
+        return self.model.device
+
+    def seen(self, size: Size) -> Size:
+        """The (width, height) in pixels at which the model sees a picture of `size`."""
+        return self.family.seen(self.processor, size) if self.family.seen else size
+
+    def frame(self, image: ImageRef) -> BoxFrame:
+        """How boxes of this picture are to be read."""
+        return BoxFrame(self.convention, self.seen(image.size), image.size)
+
+    def encode(self, samples: Sequence[Sample]) -> Any:
+        """The processor's tensors of a batch, left padded: input_ids (B, P), pixel_values, mm_token_type_ids, ...
+
+        Raises `DataError` for a picture that cannot be read, or a text that holds a control token.
+        """
+        return self._encode([render(self.processor, sample) for sample in samples], samples)
+
+    def generate(
+        self,
+        samples: Sequence[Sample],
+        max_new_tokens: int = 256,
+        batch_size: int = 16,
+        temperature: float = 0.0,
+        seed: int | None = None,
+        progress: Progress | None = None,
+    ) -> list[str]:
+        """One completion per sample, in order, without special tokens.
+
+        `temperature` 0 is greedy; otherwise the full distribution is sampled, from `seed` if it is given (the global
+        random state is left as it was). Samples of like length are batched together, which changes no greedy answer
+        but for ties within rounding. Raises like `encode`.
+        """
+        import torch
+
+        texts = [render(self.processor, sample) for sample in samples]
+        order = sorted(range(len(samples)), key=lambda i: (len(samples[i].images), len(texts[i])))
+        answers = [""] * len(samples)
+        with _evaluating(self.model), _seeded(seed), torch.inference_mode():
+            for start in range(0, len(order), batch_size):
+                rows = order[start : start + batch_size]
+                inputs = self._encode([texts[i] for i in rows], [samples[i] for i in rows])
+                for i, answer in zip(rows, self._complete(inputs, max_new_tokens, temperature), strict=True):
+                    answers[i] = answer
+                if progress:
+                    progress(min(start + batch_size, len(order)), len(order))
+        return answers
+
+    def merge(self) -> None:
+        """Put the adapter into the weights, in float32, and cast back to the model's type; nothing if there is none."""
+        from repic_cli.models.adapters import merge
+
+        self.model = merge(self.model)
+
+    def _encode(self, texts: Sequence[str], samples: Sequence[Sample]) -> Any:
+        pictures = [[image.open() for image in sample.images] for sample in samples]
+        return self.processor(
+            text=list(texts),
+            images=pictures if any(pictures) else None,
+            padding=True,
+            padding_side="left",
+            return_tensors="pt",
+        )
+
+    def _complete(self, inputs: Any, max_new_tokens: int, temperature: float) -> list[str]:
+        inputs = inputs.to(self.model.device)
+        tokenizer = self.processor.tokenizer
+        config = copy.deepcopy(self.model.generation_config)
+        config.max_length = None
+        config.max_new_tokens = max_new_tokens
+        config.do_sample = temperature > 0
+        config.temperature, config.top_p, config.top_k = (temperature or 1.0), 1.0, (0 if temperature > 0 else 50)
+        config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+        tokens = self.model.generate(**inputs, generation_config=config)  # (B, P + C)
+        return list(tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
+
+
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    """Dropout off; what was on before is on again afterwards."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+@contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    import torch
+
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
