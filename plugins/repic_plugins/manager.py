@@ -128,7 +128,7 @@ def _registrar(found: Found, kind: str, collected: list[Entry]) -> Callable[...,
         if any(entry.kind == kind and entry.name == name for entry in collected):
             raise PluginFault(f"registers the {kind} {name} twice")
         routes, about = _routes(name, tasks), _help(factory, help)
-        collected.append(Entry(name, factory, routes, about, found.distribution, found.version, kind))
+        collected.append(Entry(name, factory, routes, about, found.distribution, found.version, kind, found.name))
 
     return register
 

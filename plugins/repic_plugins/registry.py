@@ -31,6 +31,7 @@ class Entry:
     distribution: str
     version: str
     kind: str = "reward"
+    entry_point: str = ""
 
     @property
     def origin(self) -> str:
@@ -87,6 +88,10 @@ class PluginRegistry:
         self._problems = tuple(problems)
         self.plugins = tuple(plugins)
 
+    def of_kind(self, kind: str) -> Entries:
+        """The entries of one of `KINDS`."""
+        return self._kinds[kind]
+
     @property
     def rewards(self) -> Entries:
         return self._kinds["reward"]
@@ -119,7 +124,7 @@ class PluginRegistry:
                     rivals = " and ".join(other.origin for other in same if other is not entry)
                     why = f"{kind} {name} is also registered by {rivals}"
                     names = (f"{kind} {name}",)
-                    yield PluginProblem(entry.distribution, entry.version, name, why, "duplicate", names)
+                    yield PluginProblem(entry.distribution, entry.version, entry.entry_point, why, "duplicate", names)
 
     def select(self, kind: str, name: str) -> Entry:
         """The entry of that name; `PluginError` when it is unknown, registered twice, or its plugin is broken."""
