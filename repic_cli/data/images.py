@@ -171,10 +171,11 @@ def _header(path: Path) -> Image:
 
 @cache
 def _quieten_pillow() -> None:
-    """Pillow warns from its own limit on and refuses at twice that; ours lies between and is checked in `_header`."""
-    from PIL import Image
+    """Turn off Pillow's warnings: ours is a limit of our own, and a damaged picture is an error or does not matter.
 
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    Its limit on size, from which it warns and at twice of which it refuses, lies around ours.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def _orientation(image: Image) -> int:
@@ -242,7 +243,7 @@ def _from_array(array: Any) -> Image:
     pixels = np.asarray(array)
     if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))):
         raise DataError(f"a picture must be uint8 of shape (H, W, 3), not {pixels.dtype} of shape {pixels.shape}")
-    return Image.fromarray(np.ascontiguousarray(pixels))
+    return Image.fromarray(np.array(pixels, order="C"))  # a copy: Pillow may share the array's memory
 
 
 def _crop(box: PixelBox, size: tuple[int, int], name: str) -> tuple[int, int, int, int]:
