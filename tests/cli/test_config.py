@@ -168,9 +168,11 @@ def test_unknown_key_in_a_file_names_the_file(tmp_path: Path, name: str, text: s
     "text",
     [
         "train.beta=abc", "train.beta=-1", "train.beta=nan", "train.learning_rate=inf", "train.max_steps=0",
-        "train.bf16=7", "train.loss_type=ppo", "train.num_generations=1", "train.seed=-1", "train.warmup=1.5", "lora.dropout=1",
+        "train.bf16=7", "train.loss_type=ppo", "train.num_generations=1", "train.seed=-1", "train.warmup=1.5",
+        "lora.dropout=1",
         "lora.targets=[]", "model.device=gpu", "model.dtype=int4", "model.name=", "data.mix.oct=-1",
-        "data.mix={oct = 0}", "data.references.5=1", "data.references.x=1", "data.count=1.5", "rewards.timeout=0", "rewards.on_error=ignore",
+        "data.mix={oct = 0}", "data.references.5=1", "data.references.x=1", "data.count=1.5",
+        "rewards.timeout=0", "rewards.on_error=ignore",
         "train=3", "train.beta.x=1", "output.x=1",
     ],
 )  # fmt: skip
@@ -198,7 +200,8 @@ def test_unknown_preset() -> None:
     ("name", "text"),
     [
         ("a.toml", "a = "), ("a.toml", "a = 1\na = 2"), ("a.yaml", "a: [1"), ("a.yaml", "- 1"),
-        ("a.yaml", "!!python/object:os.x {}"), ("a.json", "{}"), ("a.yaml", "a: 2024-99-99"), ("a.toml", "preset = [1]"),
+        ("a.yaml", "!!python/object:os.x {}"), ("a.json", "{}"), ("a.yaml", "a: 2024-99-99"),
+        ("a.toml", "preset = [1]"),
         ("a.toml", "x = '" + "y" * 1_000_001 + "'"),
     ],
 )  # fmt: skip
