@@ -1,0 +1,130 @@
+"""Records for training from what `--data` names: the embedded world, a record file, or a folder of concepts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from repic_cli.data.mixing import apportion, draw
+from repic_cli.data.pictures import check_pictures, pictures_of
+from repic_plugins.errors import DataError, OptionError
+from repic_plugins.types import Record
+
+if TYPE_CHECKING:
+    from repic_cli.config_sections import DataSection
+
+EMBEDDED = "embedded"
+Kind = Literal["embedded", "records", "folder"]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Records, what kind of source they came from, and one line for each thing that was left out."""
+
+    records: tuple[Record, ...]
+    kind: Kind
+    notes: tuple[str, ...] = ()
+
+    @property
+    def tasks(self) -> Counter[str]:
+        """Number of records of each task."""
+        return Counter(record.task for record in self.records)
+
+
+def load_records(section: DataSection, requires: Mapping[str, Collection[str]], wanted: Collection[str]) -> Loaded:
+    """The records of a run, at most `section.count`.
+
+    `requires` maps the known tasks to the record fields they need; `wanted` are the tasks that a selected reward
+    scores: others would train on nothing and are left out. Every picture is decoded once. Raises `DataError` or
+    `OptionError` if the source cannot be used or nothing is left.
+    """
+    unknown = [task for task in section.mix if task not in requires]
+    if unknown:
+        raise OptionError(f"data.mix: unknown task {unknown[0]!r}; there are {', '.join(sorted(requires))}")
+    if section.source == EMBEDDED:
+        loaded = _embedded(section, wanted)
+    elif Path(section.source).expanduser().is_dir():
+        loaded = _folder(Path(section.source).expanduser(), section, wanted)
+    else:
+        loaded = _file(Path(section.source).expanduser(), section, requires, wanted)
+    if not loaded.records:
+        raise DataError(f"{section.source}: no record of a task that the selected rewards score")
+    return loaded
+
+
+def _wanted_mix(section: DataSection, wanted: Collection[str]) -> tuple[dict[str, float], list[str]]:
+    """The mix without tasks that nothing scores, and a note about them."""
+    mix = {task: weight for task, weight in section.mix.items() if weight > 0 and task in wanted}
+    lost = [task for task, weight in section.mix.items() if weight > 0 and task not in wanted]
+    if not mix:
+        raise OptionError(
+            f"data.mix: none of its tasks ({', '.join(section.mix)}) is scored by the selected rewards; "
+            "choose other rewards or another mix"
+        )
+    note = f"no selected reward scores {', '.join(lost)}: left out of the mix"
+    return mix, [note] if lost else []
+
+
+def _embedded(section: DataSection, wanted: Collection[str]) -> Loaded:
+    from repic_cli.embedded import records as world
+
+    mix, notes = _wanted_mix(section, wanted)
+    kinds = get_args(world.Kind)
+    impossible = [task for task in mix if task not in kinds]
+    if impossible:
+        raise OptionError(
+            f"data.mix: the embedded world has no records for task {impossible[0]!r}, only for {', '.join(kinds)}"
+        )
+    records: list[Record] = []
+    for task, share in apportion(section.count, mix).items():
+        if task != "ict":
+            records += world.records(task, share, section.seed)  # type: ignore[arg-type]
+            continue
+        if section.references == world.TRAIN_REFERENCES:  # then also with references that are not in the picture
+            records += world.records("ict", share, section.seed)
+            continue
+        for size, part in apportion(share, section.references).items():
+            records += world.records("ict", part, section.seed, concepts=size)
+    return Loaded(tuple(records), "embedded", tuple(notes))
+
+
+def _folder(path: Path, section: DataSection, wanted: Collection[str]) -> Loaded:
+    from repic_cli.data.folder import TASKS, folder_records, read_folder
+
+    mix, notes = _wanted_mix(section, wanted)
+    folder = read_folder(path)
+    lost = [task for task in mix if task not in TASKS]
+    if lost:
+        notes.append(f"{path}: a folder of pictures has no records for {', '.join(lost)}: left out of the mix")
+    if len(folder.concepts) < 2 and "oct" in mix:
+        notes.append(f"{path}: one concept only, so there is nothing that is not it: no oct records")
+    records = folder_records(folder, section.count, mix, section.references, section.seed)
+    return Loaded(tuple(records), "folder", (*notes, *folder.notes))
+
+
+def _file(path: Path, section: DataSection, requires: Mapping[str, Collection[str]], wanted: Collection[str]) -> Loaded:
+    from repic_cli.data.records import read_records
+
+    if not path.exists():
+        raise DataError(f"{path}: no such record file or folder; give a .jsonl file, a folder, or embedded")
+    records = read_records(path, requires)
+    notes = []
+    lost = Counter(record.task for record in records if record.task not in wanted)
+    if lost:
+        listed = ", ".join(f"{number} of {task}" for task, number in lost.items())
+        notes.append(f"{path}: no selected reward scores {listed}: left out")
+    too_many = [record for record in records if len(record.references) > section.max_references]
+    if too_many:
+        raise DataError(
+            f"{path}: record {too_many[0].id} shows {len(too_many[0].references)} references, more than "
+            f"data.max_references = {section.max_references}"
+        )
+    records = [record for record in records if record.task in wanted]
+    chosen = draw(records, section.count, section.mix, section.seed)
+    if len(chosen) < len(records):
+        notes.append(f"{path}: {len(chosen)} of {len(records)} records drawn (data.count, data.mix)")
+    check_pictures(pictures_of(chosen))
+    return Loaded(tuple(chosen), "records", tuple(notes))
