@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from repic_cli.files import write_file
 from repic_plugins.errors import DataError, OptionError
 
 SETTINGS = "demo.json"
@@ -68,7 +69,4 @@ class DemoFolder:
 
     def save(self, name: str, value: Mapping[str, Any]) -> None:
         """Keep a phase's result."""
-        path = self.path / name
-        partial = path.with_name(path.name + ".part")
-        partial.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_file(self.path / name, json.dumps(value, indent=1, allow_nan=False) + "\n")

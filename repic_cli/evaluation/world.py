@@ -43,13 +43,13 @@ def measure(
     total, done = count * len(slices), 0
     parts: list[dict[str, Measure]] = []
     for part in slices:
-        texts: list[str] = []
-        for start in range(0, len(part.samples), batch_size):
-            batch = part.samples[start : start + batch_size]
-            texts += backbone.generate(batch, max_new_tokens=part.max_new_tokens, batch_size=batch_size)
-            done += len(batch)
-            if progress:
-                progress(done, total, part.what)
+        texts = backbone.generate(
+            part.samples,
+            max_new_tokens=part.max_new_tokens,
+            batch_size=batch_size,
+            progress=_shifted(progress, done, total, part.what),
+        )
+        done += len(part.samples)
         parts.append(score_slice(part, texts, backbone.frame))
     info = {
         "model": backbone.name,
@@ -83,3 +83,11 @@ def world_slices(count: int, seed: int, split: Split = "held_out") -> list[Slice
         rows = records(kind, count, seed, split)  # type: ignore[arg-type]
         slices.append(Slice(kind, rows, [build(row) for row in rows], length))
     return slices
+
+
+def _shifted(progress: Progress | None, before: int, total: int, what: str) -> Callable[[int, int], None] | None:
+    """The progress of one slice as progress of the whole."""
+    if progress is None:
+        return None
+    tell = progress
+    return lambda done, _: tell(before + done, total, what)

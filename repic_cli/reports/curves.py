@@ -6,12 +6,14 @@ with the raw values faintly behind it.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from repic_cli.files import write_file
 from repic_cli.reports.metrics import Metrics, Series, read_metrics
 from repic_cli.reports.style import COLORS, GRID, INK, MUTED, color_of
 
@@ -38,10 +40,15 @@ def plot_curves(metrics: Path, output: Path, *, window: int = WINDOW, title: str
 
     Raises `DataError` when the file is missing, broken or has no metric.
     """
-    figure = draw_curves(panels_of(metrics), window=window, title=title)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(output, dpi=150, facecolor="white")
+    write_file(output, to_png(draw_curves(panels_of(metrics), window=window, title=title)))
     return output
+
+
+def to_png(figure: Figure, dpi: int = 150) -> bytes:
+    """The figure as PNG bytes on white."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, facecolor="white")
+    return buffer.getvalue()
 
 
 def panels_of(metrics: Path) -> list[Panel]:

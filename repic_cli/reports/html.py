@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from repic_cli.files import write_file
 from repic_cli.reports.style import chip_of
 
 if TYPE_CHECKING:
@@ -88,11 +89,7 @@ class Piece:
 
 def write_report(report: Report, path: Path) -> Path:
     """Write the page; it is there whole or not at all. Gives the path back."""
-    text = render(report)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_file(path, render(report))
     return path
 
 
