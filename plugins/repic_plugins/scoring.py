@@ -221,7 +221,8 @@ def _rescue(
         try:
             result = _listed(reward.reward([rollout]))
             if inspect.isawaitable(result):
-                raise TypeError("is awaitable for some batches only")
+                getattr(result, "close", int)()  # else Python warns that nobody awaited it
+                raise TypeError("its result is awaitable for some batches only")
         except Exception as again:
             outcome.fail(_caused(reward.error(f"raised {reason(again)}", rollout), again), [rollout])
         else:

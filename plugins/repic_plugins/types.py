@@ -13,6 +13,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -175,6 +177,35 @@ class BackboneFamily:
     convention: BoxConvention
     seen: Callable[[Any, tuple[int, int]], tuple[int, int]] | None = None
     load: Callable[..., tuple[Any, Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """Where a detector thinks that something is: x1, y1, x2, y2 in pixels, how sure it is, and what it calls it."""
+
+    box: tuple[float, float, float, float]
+    score: float = 0.0
+    label: str = ""
+
+
+class Detector(Protocol):
+    """Proposes boxes of things in a picture, for retrieval; most promising first."""
+
+    def propose(self, image: Image) -> list[Proposal]: ...
+
+
+class Encoder(Protocol):
+    """Turns pictures into vectors of unit length, for retrieval.
+
+    `id` names the exact weights: vectors of different ids are never compared. `threshold` is the cosine from which
+    two pictures are taken for the same thing. `encode` keeps the order: (N, dimension) float32.
+    """
+
+    id: str
+    dimension: int
+    threshold: float
+
+    def encode(self, images: Sequence[Image]) -> NDArray[np.float32]: ...
 
 
 class Register(Protocol):
