@@ -89,7 +89,14 @@ def _corpus() -> Iterator[str]:
     templates = load_templates()
     ict = templates["ict"]
     instructions = [*templates["oct"]["questions"], *templates["vlt"]["questions"], templates["oct"]["system"]]
-    instructions += [ict["single"], ict["multi"], *ict["plain"], *ict["personal"], *ict["detail"], *ict["detail_personal"]]
+    instructions += [
+        ict["single"],
+        ict["multi"],
+        *ict["plain"],
+        *ict["personal"],
+        *ict["detail"],
+        *ict["detail_personal"],
+    ]
     instructions += [*templates["demonstration"]["bare"], *templates["demonstration"]["informed"]]
     pool = identities()
     for round_ in range(1500):

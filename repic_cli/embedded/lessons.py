@@ -62,7 +62,9 @@ class Lesson:
     images: tuple[ImageRef, ...]
 
 
-def lesson_stream(seed: tuple[int, ...], split: Split = "train", mix: Mapping[tuple[Kind, int | None], float] = MIX) -> Iterator[Lesson]:
+def lesson_stream(
+    seed: tuple[int, ...], split: Split = "train", mix: Mapping[tuple[Kind, int | None], float] = MIX
+) -> Iterator[Lesson]:
     """Lessons without end, drawn by the shares of `mix`."""
     rng = np.random.default_rng([*seed, 11])
     words = Random(str(seed))

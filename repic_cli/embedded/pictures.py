@@ -39,7 +39,6 @@ def encode(tower: Any, pixels: torch.Tensor, rows: int, columns: int) -> torch.T
 
     `tower` is `model.model.visual`; `rows` and `columns` count patches of 14 pixels.
     """
-    import torch
     import torch.nn.functional as F
     from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb_vision
 

@@ -29,7 +29,9 @@ from repic_plugins.types import Box, Names, Record, Reference, YesNo
 
 Kind = Literal["oct", "vlt", "ict", "caption", "where"]
 
-SYLLABLES = tuple("ka lo mi ra tu ne bi so pa vi do zu fe ga ho je wi xa qui yo ta ri li mo sha ne bo len dar mis".split())
+SYLLABLES = tuple(
+    "ka lo mi ra tu ne bi so pa vi do zu fe ga ho je wi xa qui yo ta ri li mo sha ne bo len dar mis".split()
+)
 LOOKALIKE_SHARE = 0.3
 """How often a distractor differs from the wanted object in one attribute only."""
 TRAIN_REFERENCES = {1: 0.5, 2: 0.3, 3: 0.2}
@@ -41,7 +43,9 @@ def first_names(split: Split) -> tuple[str, ...]:
     """Short first names from Faker, four fifths of them for training; in lower case."""
     from faker.providers.person.en_US import Provider
 
-    names = sorted({name.lower() for name in Provider.first_names if name.isascii() and name.isalpha() and len(name) <= 7})
+    names = sorted(
+        {name.lower() for name in Provider.first_names if name.isascii() and name.isalpha() and len(name) <= 7}
+    )
     order = np.random.default_rng(71).permutation(len(names))
     cut = len(names) * 4 // 5
     return tuple(names[index] for index in sorted(order[:cut] if split == "train" else order[cut:]))
@@ -61,9 +65,7 @@ def draw_names(rng: np.random.Generator, count: int, split: Split) -> list[str]:
     return names
 
 
-def records(
-    kind: Kind, count: int, seed: int, split: Split = "train", concepts: int | None = None
-) -> list[Record]:
+def records(kind: Kind, count: int, seed: int, split: Split = "train", concepts: int | None = None) -> list[Record]:
     """`count` records of one kind; `concepts` fixes the number of references of ict records (1 to 7)."""
     stream = record_stream(kind, seed, split, concepts)
     return [next(stream) for _ in range(count)]

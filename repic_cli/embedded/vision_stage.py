@@ -71,7 +71,9 @@ class CellHeads(nn.Module):
         super().__init__()
         hidden = embedding.embedding_dim
         self.embedding = embedding
-        self.words = {head: torch.tensor([_token(tokenizer, word) for word in words]) for head, words in WORD_HEADS.items()}
+        self.words = {
+            head: torch.tensor([_token(tokenizer, word) for word in words]) for head, words in WORD_HEADS.items()
+        }
         self.scale = nn.Parameter(torch.tensor(10.0))
         self.objectness = nn.Linear(hidden, 2)
         self.box = nn.Linear(hidden, 4)
@@ -194,7 +196,9 @@ def _share(right: torch.Tensor, counted: torch.Tensor) -> float:
 
 def whiten_patch_embedding(tower: Any, rng: np.random.Generator) -> None:
     """Start the patch embedding from the whitened principal components of the world's patches."""
-    pixels = torch.cat([draw_batch(rng, side, 64, "train").pixels.flatten(0, 1) for side in (SCENE_SIZE, REFERENCE_SIZE)])
+    pixels = torch.cat(
+        [draw_batch(rng, side, 64, "train").pixels.flatten(0, 1) for side in (SCENE_SIZE, REFERENCE_SIZE)]
+    )
     pixels = pixels - pixels.mean(0)
     values, vectors = torch.linalg.eigh(pixels.T @ pixels / len(pixels))
     weight = tower.patch_embed.proj.weight  # (D, 3, 2, 14, 14)
@@ -203,4 +207,3 @@ def whiten_patch_embedding(tower: Any, rng: np.random.Generator) -> None:
     components = (vectors / (values + 1e-2 * values[-1]).sqrt()).T.reshape(width, 3, 1, PATCH, PATCH)
     with torch.no_grad():
         weight.copy_((components * 0.25).expand(-1, -1, 2, -1, -1))
-

@@ -168,7 +168,9 @@ def render_scene(rng: np.random.Generator, members: Sequence[Identity], size: in
         box = _draw(canvas, rng, member, x, y, radius)
         placed.append(Placed(member, box, position_words(x, y, side), (x, y)))
     # Reading order: rows of about a third of the picture, then from left to right.
-    placed.sort(key=lambda item: (int(item.center[1] > side * 0.38) + int(item.center[1] > side * 0.62), item.center[0]))
+    placed.sort(
+        key=lambda item: (int(item.center[1] > side * 0.38) + int(item.center[1] > side * 0.62), item.center[0])
+    )
     return Scene(_expose(canvas, rng.uniform(*LIGHTS[light])), tuple(placed), background, light)
 
 
