@@ -225,7 +225,9 @@ def exam(model: Any, count: int = 300, gallery: int = 50, seed: int = 99) -> dic
     rng = np.random.default_rng([seed, count])
     device = next(model.parameters()).device
     model.eval()
-    right, same, strangers = [], [], []
+    right: list[bool] = []
+    same: list[float] = []
+    strangers: list[float] = []
     while len(right) < count:
         views = draw_views(rng, "held_out", gallery)
         one, two = (

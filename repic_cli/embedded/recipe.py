@@ -7,6 +7,9 @@ checkpoint, so that a killed run goes on where it was.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -144,3 +147,22 @@ def _exam(model: Any, batches: Sequence[language_stage.Batch]) -> dict[str, floa
             hits, count = hits - count / 2, count / 2
         found |= {f"{name} loss": round(loss / count, 3), f"{name} right": round(hits / count, 3)}
     return found
+
+
+def build_model(out: Path, vision_minutes: float, language_minutes: float, workers: int, seed: int) -> Path:
+    """Both stages; gives the folder of the finished model. Goes on where a stopped build was.
+
+    The language stage runs in `workers` processes of one thread each: on a CPU they do not wait for one another
+    within a layer, only once a step.
+    """
+    if not (out / "start" / "config.json").exists():
+        train_vision(out, vision_minutes, seed)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={workers}"]
+    stage = ["-m", "repic_cli.embedded.recipe", str(out), str(language_minutes), str(seed)]
+    # An argument list without a shell: a folder name cannot become a command.
+    subprocess.run([*launch, *stage], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    return out / "model"
+
+
+if __name__ == "__main__":
+    train_language(Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))
