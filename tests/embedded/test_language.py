@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+
 from repic_cli.embedded.language import FORMS, POSITIONS, Item, Mention, caption, parse_caption, where_answer
 from repic_cli.embedded.records import record_stream
 from repic_cli.embedded.world import identities

@@ -6,6 +6,7 @@ from random import Random
 
 import numpy as np
 import pytest
+
 from repic_cli.embedded.records import Kind, draw_names, first_names, record_stream, records
 from repic_cli.embedded.world import identities
 from repic_plugins.builtin import tasks
