@@ -127,24 +127,21 @@ def _learn(model: Any, batches: Sequence[language_stage.Batch]) -> float:
 
 @torch.no_grad()
 def _exam(model: Any, batches: Sequence[language_stage.Batch]) -> dict[str, float]:
-    """Held-out answers by kind of lesson: loss per token, and share of greedy tokens that are right."""
+    """Held-out answers by kind of lesson: loss per token, and share of greedy tokens that are right.
+
+    A yes or no has a weight of its own, by which it is told apart; the end token after it is counted with it.
+    """
     sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(3, dtype=torch.float64))
     model.eval()
     for data in batches:
         losses, weights, right = language_stage.answer_losses(model, data)
-        row = (data.labels[:, 1:] != language_stage.IGNORE).nonzero()[:, 0].tolist()
-        # A yes or no is an answer of its own weight: the word, and the end token that follows it.
-        names = [
-            "yes or no" if weight == ANSWER_WEIGHT else data.kinds[index]
-            for index, weight in zip(row, weights.tolist(), strict=True)
-        ]
-        for name, loss, hit in zip(names, losses.tolist(), right.tolist(), strict=True):
-            sums[name] += torch.tensor([loss, hit, 1.0], dtype=torch.float64)
+        rows = (data.labels[:, 1:] != language_stage.IGNORE).nonzero()[:, 0].tolist()
+        for row, weight, *values in zip(rows, weights.tolist(), losses.tolist(), right.tolist(), strict=True):
+            name = "yes or no" if weight == ANSWER_WEIGHT else data.kinds[row]
+            sums[name] += torch.tensor([*values, 1.0], dtype=torch.float64)
     model.train()
     found = {}
     for name, (loss, hits, count) in sorted((name, total.tolist()) for name, total in sums.items()):
-        if name == "yes or no":  # without the end tokens, which are always right
-            hits, count = hits - count / 2, count / 2
         found |= {f"{name} loss": round(loss / count, 3), f"{name} right": round(hits / count, 3)}
     return found
 

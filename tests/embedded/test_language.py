@@ -11,7 +11,7 @@ from repic_cli.embedded.records import record_stream
 from repic_cli.embedded.world import identities
 
 
-@pytest.mark.parametrize(("form", "detailed"), itertools.product(FORMS, (False, True)))
+@pytest.mark.parametrize(("form", "detailed"), list(itertools.product(FORMS, (False, True))))
 def test_parse_reads_back_what_caption_says(form: str, detailed: bool) -> None:
     for start, position in enumerate(POSITIONS):
         phrases = [identity.phrase for identity in identities()[start * 100 : start * 100 + 4]]
