@@ -27,6 +27,8 @@ LESSONS = 40
 """Lessons of one step and process, taken in PARTS batches of like lengths."""
 PARTS = 5
 SAVE_SECONDS = 240
+EXAM = 384
+"""Held-out lessons on which the language stage is looked at."""
 
 
 def train_vision(out: Path, minutes: float, seed: int = 0, lr: float = 2e-3) -> None:
@@ -92,7 +94,7 @@ def train_language(out: Path, minutes: float, seed: int = 0, lr: float = 2e-3) -
     stage.resume()
     lessons = lesson_stream((seed, stage.workers.rank, stage.progress.step))
     check = lesson_stream((seed, 99), "held_out")
-    held_out = language_stage.batches([encoder.encode(next(check)) for _ in range(384)], encoder.pad, 8)
+    held_out = language_stage.batches([encoder.encode(next(check)) for _ in range(EXAM)], encoder.pad, 8)
     draws = ahead(
         lambda: language_stage.batches([encoder.encode(next(lessons)) for _ in range(LESSONS)], encoder.pad, PARTS)
     )

@@ -136,6 +136,7 @@ def test_build_resumes_and_ends_in_an_ordinary_folder(tmp_path: Path, monkeypatc
     monkeypatch.setattr(vision_stage, "BATCHES", ((112, 2), (56, 2), (168, 1)))
     monkeypatch.setattr(recipe, "LESSONS", 4)
     monkeypatch.setattr(recipe, "PARTS", 2)
+    monkeypatch.setattr(recipe, "EXAM", 16)
     recipe.train_vision(tmp_path, minutes=0.005)
     recipe.train_language(tmp_path, minutes=0.005)
     first = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
