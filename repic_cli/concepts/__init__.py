@@ -1,0 +1,1 @@
+"""The database of a person's own concepts: store, picture encoders, object proposals, search."""
