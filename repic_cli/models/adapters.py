@@ -176,9 +176,6 @@ def merge(model: Any) -> Any:
     return merged.to(dtype)
 
 
-def save_adapter(model: Any, folder: Path, *, base: str, fingerprint: str) -> None:
-    """Write the adapter in PEFT format, and beside it what it was trained on."""
-    model.save_pretrained(str(folder), safe_serialization=True)
-    (folder / OURS).write_text(
-        json.dumps({"base": base, "fingerprint": fingerprint}, indent=1) + "\n", encoding="utf-8"
-    )
+def describe_adapter(folder: Path, *, base: str, fingerprint: str) -> None:
+    """Write beside an adapter what it was trained on."""
+    (folder / OURS).write_text(json.dumps({"base": base, "fingerprint": fingerprint}, indent=1) + "\n")
