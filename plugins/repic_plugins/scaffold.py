@@ -53,7 +53,8 @@ def $function(*, words: int = 20) -> Reward:
         raise ValueError(f"words must be at least 1, not {words}")
 
     def score(rollouts: Sequence[Rollout]) -> list[float]:
-        return [float(1 <= len(rollout.completion.split()) <= words) for rollout in rollouts]
+        counts = [len(rollout.completion.split()) for rollout in rollouts]
+        return [float(1 <= count <= words) for count in counts]
 
     return score
 
@@ -67,10 +68,10 @@ _TEST = '''\
 """Tests of the reward $name. Run them with `pytest` after `pip install -e .`."""
 
 import pytest
-from $module import $function
-
 from repic_plugins.manager import load_plugins
 from repic_plugins.testing import check_reward, example_rollouts
+
+from $module import $function
 
 
 def test_counts_words():
@@ -114,7 +115,7 @@ def write_plugin(name: str, folder: Path | None = None) -> Path:
     """
     if not is_name(name):
         raise OptionError(f"{clean(repr(name), 80)} cannot name a plugin: a name is {NAME_RULE}")
-    stem = name.replace("_", "-").strip("-").removeprefix("repic-")
+    stem = name.replace("_", "-").removeprefix("repic-").strip("-")
     target = folder or Path(f"repic-{stem}")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise DataError(f"{target}: is there and not empty; name another folder: repic plugins new {name} FOLDER")
