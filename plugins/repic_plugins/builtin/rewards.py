@@ -68,6 +68,46 @@ def _corners(answer: Answer) -> tuple[float, float, float, float]:
     return answer.x1, answer.y1, answer.x2, answer.y2
 
 
+def ict(
+    *,
+    mode: Mode = "strict",
+    min_chars: int = 100,
+    absent_penalty: float = 0.0,
+    max_repeats: int = 4,
+) -> Reward:
+    """The share of the required names that the caption uses; 0.0 for one shorter than `min_chars` (paper Eq. 4 and 5).
+
+    One required name: 1.0 or 0.0; m of them, n used: n/m. strict: `<bo>` or bo as a whole phrase, in any case, with
+    aliases; `absent_penalty` is taken off for each name that is shown but not in the picture, down to 0.0; more than
+    `max_repeats` mentions of a name are stuffing and score 0.0. paper: the exact text `<bo>`, and 0.0 for a single
+    name with `</bo>`; the paper's text says 100 tokens, its code counts characters.
+    """
+    if min_chars < 0 or max_repeats < 1 or absent_penalty < 0:
+        raise ValueError("min_chars and absent_penalty must not be negative, and max_repeats must be at least 1")
+
+    def score(rollouts: Sequence[Rollout]) -> Sequence[float]:
+        from repic_rewards.ict import score_names
+
+        names = [_names(rollout.answer) for rollout in rollouts]
+        return score_names(
+            [rollout.completion for rollout in rollouts],
+            [answer.required for answer in names],
+            [answer.absent for answer in names],
+            [answer.aliases for answer in names],
+            mode=mode,
+            min_chars=min_chars,
+            absent_penalty=absent_penalty,
+            max_repeats=max_repeats,
+        )
+
+    return _where(Names, score)
+
+
+def _names(answer: Answer) -> Names:
+    assert isinstance(answer, Names)
+    return answer
+
+
 def length(*, min: int = 100, max: int | None = None, unit: Literal["chars", "words", "tokens"] = "chars") -> Reward:
     """1.0 when the completion's length lies in min <= length <= max, else 0.0 (paper appendix C.2).
 
