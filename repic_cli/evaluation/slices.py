@@ -89,15 +89,16 @@ def recalled(texts: Sequence[str], wanted: Sequence[Sequence[str]]) -> list[int]
 
     counts = []
     for text, names in zip(texts, wanted, strict=True):
-        found = NameMatcher(names, mode="strict").find([text])
-        counts.append(int((found.counts[0] > 0).sum()))
+        # A matcher each: with all names in one, two that differ by case would have to be told apart.
+        counts.append(len(NameMatcher(names).find([text]).named()[0]))
     return counts
 
 
 def score_boxes(part: Slice, texts: Sequence[str], frame: Frame) -> dict[str, Measure]:
     """Boxes against the truth; no box, or more than one, is an IoU of 0."""
     import numpy as np
-    from repic_rewards.boxes import iou, parse_boxes
+    from repic_rewards.boxes import iou
+    from repic_rewards.parsing import parse_boxes
 
     said = np.zeros((len(texts), 4))
     true = np.zeros((len(texts), 4))

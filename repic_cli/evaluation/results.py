@@ -1,4 +1,4 @@
-"""The demo's folder: each phase leaves its result as JSON, so that an interrupted demo goes on where it stopped."""
+"""A folder of phases: each leaves its result as JSON, so that interrupted work goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -11,47 +11,31 @@ from typing import Any
 from repic_cli.files import write_file
 from repic_plugins.errors import DataError, OptionError
 
-SETTINGS = "demo.json"
+SETTINGS = "settings.json"
 
 
 @dataclass(frozen=True)
-class DemoFolder:
-    """Where a demo keeps everything. Results are written whole or not at all."""
+class ResultFolder:
+    """Where the results of one piece of work lie. They are written whole or not at all."""
 
     path: Path
 
-    @property
-    def database(self) -> Path:
-        return self.path / "mydb"
-
-    @property
-    def queries(self) -> Path:
-        return self.path / "queries"
-
-    @property
-    def run(self) -> Path:
-        return self.path / "run"
-
-    @property
-    def report(self) -> Path:
-        return self.path / "report.html"
-
     def open(self, settings: Mapping[str, Any]) -> bool:
-        """Make the folder, or check that it belongs to a demo with these settings; True if there was one.
+        """Make the folder, or check that it was made with these settings; True if it was there.
 
-        Raises `OptionError` when the folder holds something else.
+        Raises `OptionError` when it holds something else.
         """
         old = self.load(SETTINGS)
         if old is None:
             if self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir())):
-                raise OptionError(f"{self.path}: not an empty folder and not a demo; give another --output")
+                raise OptionError(f"{self.path}: not an empty folder, and not one of repic's; give another --output")
             self.path.mkdir(parents=True, exist_ok=True)
             self.save(SETTINGS, settings)
             return False
         other = [key for key in settings if old.get(key) != settings[key]]
         if other:
-            shown = ", ".join(f"{key} {old.get(key)} instead of {settings[key]}" for key in other)
-            raise OptionError(f"{self.path}: holds a demo with other settings ({shown}); give another --output")
+            shown = ", ".join(f"{key} {old.get(key)}, not {settings[key]}" for key in other)
+            raise OptionError(f"{self.path}: was begun with other settings ({shown}); give another --output")
         return True
 
     def load(self, name: str) -> dict[str, Any] | None:
@@ -62,9 +46,9 @@ class DemoFolder:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
-            raise DataError(f"{path}: cannot read: {error}; delete it to do this phase again") from error
+            raise DataError(f"{path}: cannot be read ({error}); delete it to do this part again") from error
         if not isinstance(value, dict):
-            raise DataError(f"{path}: not a result of the demo; delete it to do this phase again")
+            raise DataError(f"{path}: not a result of repic; delete it to do this part again")
         return value
 
     def save(self, name: str, value: Mapping[str, Any]) -> None:
