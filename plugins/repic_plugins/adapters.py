@@ -167,7 +167,7 @@ def as_answer(value: Any) -> Answer:
             return YesNo(value)
         if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
             return Names(tuple(value))
-        return answer_from_json({"type": "box", "value": value} if isinstance(value, list) else value)
+        return answer_from_json({"box": value} if isinstance(value, list) else value)
     except ValueError as error:
         raise DataError(f"cannot read an answer: {clean(error)}") from error
 

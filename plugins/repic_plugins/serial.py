@@ -1,12 +1,13 @@
 """Rollouts as JSON lines: the `samples.jsonl` of a run, and what `repic rewards score` reads.
 
 One object per line. `sample_id`, `task`, `prompt` and `completion` are needed; `completion_tokens`, `answer`,
-`frame`, `images` (paths) and `meta` may be left out; other keys (`step`, `scores`, …) are no part of the rollout.
-The answer is one of
+`frame`, `images` (paths) and `meta` may be left out; other keys (`step`, `rewards`, …) are no part of the rollout.
+`id` and `tokens`, as record files and samples say, stand for `sample_id` and `completion_tokens`. The answer is that of
+record files:
 
-    {"type": "yes_no", "value": true}
-    {"type": "box", "value": [x1, y1, x2, y2]}                pixels of the original picture
-    {"type": "names", "required": ["bo"], "absent": [], "aliases": [["bobo"]]}
+    {"yes": true}
+    {"box": [x1, y1, x2, y2]}                               pixels of the original picture
+    {"names": ["bo"], "absent": [], "aliases": [["bobo"]]}  the last two may be left out
     null
 """
 
@@ -31,12 +32,12 @@ def answer_to_json(answer: Answer) -> dict[str, Any] | None:
         case None:
             return None
         case YesNo():
-            return {"type": "yes_no", "value": answer.value}
+            return {"yes": answer.value}
         case Box():
-            return {"type": "box", "value": [answer.x1, answer.y1, answer.x2, answer.y2]}
+            return {"box": [answer.x1, answer.y1, answer.x2, answer.y2]}
         case Names():
-            names = {"type": "names", "required": list(answer.required), "absent": list(answer.absent)}
-            return {**names, "aliases": [list(alias) for alias in answer.aliases]}
+            names = {"names": list(answer.required), "absent": list(answer.absent)}
+            return names | ({"aliases": [list(alias) for alias in answer.aliases]} if answer.aliases else {})
     raise TypeError(f"{type(answer).__name__} is not an answer")
 
 
@@ -45,22 +46,24 @@ def answer_from_json(value: object) -> Answer:
     if value is None:
         return None
     if not isinstance(value, Mapping):
-        raise ValueError(f"the answer must be an object with a type, not {_show(value)}")
-    kind = value.get("type")
-    if kind == "yes_no":
-        if not isinstance(value.get("value"), bool):
-            raise ValueError(f"the value of a yes_no answer must be true or false, not {_show(value.get('value'))}")
-        return YesNo(value["value"])
-    if kind == "box":
-        return Box(*_numbers(value.get("value"), 4, "box"))
-    if kind == "names":
-        aliases = value.get("aliases") or []
-        required = _texts(value.get("required"), "required")
-        if not isinstance(aliases, list) or len(aliases) not in (0, len(required)):
-            raise ValueError("aliases must be a list as long as required, or empty")
-        lists = tuple(_texts(alias, "aliases") for alias in aliases)
-        return Names(required, _texts(value.get("absent") or [], "absent"), lists)
-    raise ValueError(f"unknown type of answer {_show(kind)}; there are yes_no, box, names")
+        raise ValueError(f"the answer must be an object with yes, box or names, not {_show(value)}")
+    # A data set's column has all keys in each row, those that do not belong to the answer being null.
+    given = {key: item for key, item in value.items() if item is not None}
+    match given:
+        case {"yes": bool(yes), **rest} if not rest:
+            return YesNo(yes)
+        case {"box": box, **rest} if not rest:
+            return Box(*_numbers(box, 4, "box"))
+        case {"names": required, **rest} if set(rest) <= {"absent", "aliases"}:
+            return _names(required, rest.get("absent", []), rest.get("aliases", []))
+    raise ValueError(f'the answer must be {{"yes": true}}, {{"box": […]}} or {{"names": […]}}, not {_show(value)}')
+
+
+def _names(required: object, absent: object, aliases: object) -> Names:
+    names = _texts(required, "names")
+    if not isinstance(aliases, list) or len(aliases) not in (0, len(names)):
+        raise ValueError("aliases must be a list as long as names, or empty")
+    return Names(names, _texts(absent, "absent"), tuple(_texts(alias, "aliases") for alias in aliases))
 
 
 def frame_to_json(frame: BoxFrame | None) -> dict[str, Any] | None:
@@ -102,10 +105,11 @@ def rollout_from_json(value: object, open_image: OpenImage | None = None) -> Rol
     if not isinstance(value, Mapping):
         raise ValueError(f"a rollout must be an object, not {_show(value)}")
     texts = {key: value.get(key) for key in ("sample_id", "task", "prompt", "completion")}
+    texts["sample_id"] = value.get("sample_id", value.get("id"))
     for key, text in texts.items():
         if not isinstance(text, str):
             raise ValueError(f"{key} must be text, not {_show(text)}")
-    tokens = value.get("completion_tokens", 0)
+    tokens = value.get("completion_tokens", value.get("tokens", 0))
     if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 0:
         raise ValueError(f"completion_tokens must be a whole number from 0, not {_show(tokens)}")
     meta = value.get("meta") or {}

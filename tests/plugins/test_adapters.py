@@ -136,15 +136,15 @@ def test_errors_are_those_of_repic():
         (np.array([1.0, 2.0, 3.0, 4.0]), Box(1, 2, 3, 4)),
         (("bo", "thao"), Names(("bo", "thao"))),
         (np.array(["bo"]), Names(("bo",))),
-        ({"type": "names", "required": np.array(["bo"]), "aliases": [["bobo"]]}, Names(("bo",), (), (("bobo",),))),
-        ('{"type": "yes_no", "value": false}', YesNo(False)),
+        ({"names": np.array(["bo"]), "aliases": [["bobo"]], "box": None}, Names(("bo",), (), (("bobo",),))),
+        ('{"yes": false}', YesNo(False)),
     ],
 )
 def test_answers_in_every_form(value, answer):
     assert as_answer(value) == answer
 
 
-@pytest.mark.parametrize("value", ["bo", [1, 2], {"type": "poem"}, 3, "[1, 2, 3, NaN]", [True] * 4, "{}"])
+@pytest.mark.parametrize("value", ["bo", [1, 2], {"poem": "x"}, 3, "[1, 2, 3, NaN]", [True] * 4, "{}"])
 def test_answers_that_are_none(value):
     with pytest.raises(DataError, match=r"cannot read (an|the) answer"):
         as_answer(value)

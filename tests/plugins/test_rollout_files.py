@@ -54,12 +54,15 @@ LINE = {"sample_id": "a", "task": "ict", "prompt": "p", "completion": "c"}
         ({"meta": [1]}, "meta must be an object"),
         ({"images": "x.png"}, "images must be a list of texts"),
         ({"answer": "yes"}, "the answer must be an object"),
-        ({"answer": {"type": "yes_no", "value": "yes"}}, "must be true or false"),
-        ({"answer": {"type": "box", "value": [1, 2, 3]}}, "box must be a list of 4 numbers"),
-        ({"answer": {"type": "box", "value": [1, 2, 3, "4"]}}, "box must be a list of 4 numbers"),
-        ({"answer": {"type": "names", "required": "bo"}}, "required must be a list of texts"),
-        ({"answer": {"type": "names", "required": ["bo"], "aliases": [[], []]}}, "aliases must be a list as long"),
-        ({"answer": {"type": "poem"}}, "unknown type of answer 'poem'"),
+        ({"answer": {"yes": "yes"}}, "the answer must be"),
+        ({"answer": {"yes": True, "box": [1, 2, 3, 4]}}, "the answer must be"),
+        ({"answer": {"box": [1, 2, 3]}}, "box must be a list of 4 numbers"),
+        ({"answer": {"box": [1, 2, 3, "4"]}}, "box must be a list of 4 numbers"),
+        ({"answer": {"box": [1, 2, 3, float("nan")]}}, "box must be a list of 4 numbers"),
+        ({"answer": {"names": "bo"}}, "names must be a list of texts"),
+        ({"answer": {"names": ["bo"], "aliases": [[], []]}}, "aliases must be a list as long"),
+        ({"answer": {"names": ["bo"], "alias": []}}, "the answer must be"),
+        ({"answer": {"poem": "x"}}, "the answer must be"),
         ({"frame": 3}, "the frame must be an object"),
         ({"frame": {"convention": "miles"}}, "unknown box convention 'miles'"),
         ({"frame": {"convention": "pixels", "seen": [0, 1], "original": [1, 1]}}, r"frame\.seen must be \[width"),
@@ -71,6 +74,11 @@ def test_bad_lines_name_file_and_line(tmp_path, change, message):
     with pytest.raises(DataError, match=message) as error:
         read_rollouts(file)
     assert str(error.value).startswith(f"{file}: line 2: ") and "\n" not in str(error.value)
+
+
+def test_short_keys_stand_for_the_long_ones():
+    rollout = rollout_from_json({"id": "a", "task": "t", "prompt": "p", "completion": "c", "tokens": 3, "step": 1})
+    assert (rollout.sample_id, rollout.completion_tokens) == ("a", 3)
 
 
 def test_files_that_are_no_rollouts(tmp_path):
