@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from transformers import TrainerControl, TrainerState
 
-    from repic_cli.training.samples import SampleWriter
     from repic_cli.training.schedule import Schedule
 
 Row = dict[str, Any]
@@ -49,16 +48,6 @@ def metrics_row(step: int, logs: Mapping[str, Any]) -> Row:
 def _finite(value: Any) -> Any:
     """JSON has no NaN."""
     return None if isinstance(value, float) and value != value else value
-
-
-class SampleRecorder:
-    """Writes some of the completions of each logged step."""
-
-    def __init__(self, writer: SampleWriter) -> None:
-        self.writer = writer
-
-    def __call__(self, row: Row) -> None:
-        self.writer.write(row["step"])
 
 
 class StopRequest(TrainerCallback):

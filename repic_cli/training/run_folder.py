@@ -9,13 +9,13 @@ checkpoints/       what --resume goes on from          curves.png
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from repic_cli.files import naming, write_file
 from repic_plugins.errors import OptionError
 
 MARKER = "repic.json"
@@ -115,7 +115,7 @@ class RunFolder:
         """Take out the lines that were written after `step`, which the resumed run will write again."""
         for path in (self.metrics, self.samples):
             if path.is_file():
-                write_text(path, "".join(_lines_until(path, step)))
+                write_file(path, "".join(_lines_until(path, step)))
 
     def _checkpoint_paths(self) -> list[Path]:
         if not self.checkpoints.is_dir():
@@ -137,28 +137,15 @@ def mark_checkpoint(path: Path, *, step: int, processes: int, data: str) -> None
     write_json(path / MARKER, {"step": step, "processes": processes, "data": data})
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file as a whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def write_json(path: Path, value: Any) -> None:
     """Write JSON as a whole or not at all."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    write_file(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
 def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Append lines of JSON. One `write` for all of them, so that a killed run leaves whole lines."""
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    with path.open("a", encoding="utf-8") as file:
+    with naming(path), path.open("a", encoding="utf-8") as file:
         file.write(text)
 
 
