@@ -21,13 +21,13 @@ from repic_plugins.builtin import tasks
 from repic_plugins.types import Box, ImageRef, Record, Sample, YesNo
 
 MIX: Mapping[tuple[Kind, int | None], float] = {
-    ("caption", None): 0.09,
-    ("vlt", None): 0.13,
-    ("oct", None): 0.26,
-    ("where", None): 0.14,
-    ("ict", 1): 0.14,
-    ("ict", 2): 0.11,
-    ("ict", 3): 0.06,
+    ("caption", None): 0.07,
+    ("vlt", None): 0.16,
+    ("oct", None): 0.25,
+    ("where", None): 0.18,
+    ("ict", 1): 0.12,
+    ("ict", 2): 0.10,
+    ("ict", 3): 0.05,
     ("ict", 4): 0.05,
     ("ict", 6): 0.01,
     ("ict", None): 0.01,

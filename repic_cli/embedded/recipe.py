@@ -27,6 +27,8 @@ LESSONS = 40
 """Lessons of one step and process, taken in PARTS batches of like lengths."""
 PARTS = 5
 SAVE_SECONDS = 240
+SIGHT = ((112, 24), (56, 24), (168, 2))
+"""Pictures of one step that the tower goes on to be taught with, beside the lessons: side in pixels and number."""
 EXAM = 384
 """Held-out lessons on which the language stage is looked at."""
 
@@ -85,23 +87,32 @@ def train_language(out: Path, minutes: float, seed: int = 0, lr: float = 2e-3) -
     model = AutoModelForImageTextToText.from_pretrained(out / "start", dtype=torch.float32).train()
     processor = AutoProcessor.from_pretrained(out / "start")
     encoder = language_stage.LessonEncoder(processor.tokenizer)
-    # The tower can see already; it follows the language model at a third of the pace.
-    seeing = [(name, value) for name, value in model.named_parameters() if ".visual." in name]
-    talking = [(name, value) for name, value in model.named_parameters() if ".visual." not in name]
-    optims = [(optim, 1.0) for optim in optimisers(talking, lr, 0.05)]
-    optims += [(optim, 1 / 3) for optim in optimisers(seeing, lr, 0.02)]
-    stage = Stage("language", out, minutes, lr, {"model": model}, optims)
+    heads = vision_stage.CellHeads(model.model.language_model.embed_tokens, processor.tokenizer)
+    heads.load_state_dict(torch.load(out / "vision.pt", weights_only=True)["heads"])
+    own = [(name, value) for name, value in heads.named_parameters() if not name.startswith("embedding.")]
+    optims = [(optim, 1.0) for optim in optimisers([*model.named_parameters(), *own], lr, 0.05)]
+    stage = Stage("language", out, minutes, lr, {"model": model, "heads": heads}, optims)
     stage.resume()
+    rng = np.random.default_rng([seed, 4, stage.workers.rank, stage.progress.step])
     lessons = lesson_stream((seed, stage.workers.rank, stage.progress.step))
     check = lesson_stream((seed, 99), "held_out")
     held_out = language_stage.batches([encoder.encode(next(check)) for _ in range(EXAM)], encoder.pad, 8)
     draws = ahead(
-        lambda: language_stage.batches([encoder.encode(next(lessons)) for _ in range(LESSONS)], encoder.pad, PARTS)
+        lambda: (
+            language_stage.batches([encoder.encode(next(lessons)) for _ in range(LESSONS)], encoder.pad, PARTS),
+            [vision_stage.draw_batch(rng, side, count, "train") for side, count in SIGHT],
+        )
     )
     average, saved = 0.0, stage.progress.seconds
     while stage.fraction < 1:
-        batches = next(draws)
-        loss = stage.step(lambda batches=batches: _learn(model, batches), LESSONS)  # type: ignore[misc]
+        batches, sights = next(draws)
+
+        def backward(batches: Any = batches, sights: Any = sights) -> float:
+            for sight in sights:
+                (0.3 * vision_stage.losses(model.model.visual, heads, sight)[0]).backward()
+            return _learn(model, batches)
+
+        loss = stage.step(backward, LESSONS)
         average = 0.98 * average + 0.02 * loss if average else loss
         if stage.workers.rank:
             continue

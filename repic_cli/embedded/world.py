@@ -190,7 +190,7 @@ def _arrange(rng: np.random.Generator, count: int, side: int) -> list[tuple[floa
     while True:
         places: list[tuple[float, float, float]] = []
         for _ in range(40 * count):
-            radius = max(10.0, shrink * rng.uniform(13, 21 if count < 3 else 17))
+            radius = max(10.0, shrink * (rng.uniform(16, 23) if count < 3 else rng.uniform(14, 19)))
             x, y = rng.uniform(radius * REACH, side - radius * REACH, 2)
             # No object stands on the border of two cells: "left" and "top left" must be tellable apart.
             clear = all(abs(value - border) > 2.5 for value in (x, y) for border in borders)
