@@ -1,0 +1,19 @@
+"""How every kernel is compiled: cached on disk, without the GIL, on plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def kernel(function: F) -> F:
+    """Compile `function` on its first call; later processes read the machine code from the cache.
+
+    numba falls back to a folder of the user when the package's own `__pycache__` cannot be written.
+    """
+    compiled: F = numba.njit(cache=True, nogil=True)(function)
+    return compiled
