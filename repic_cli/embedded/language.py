@@ -33,6 +33,9 @@ INFOS = (
 
 POSITIONS = ("top left", "top right", "bottom left", "bottom right", "top", "bottom", "left", "right", "center")
 FORMS = ("listing", "showing")
+BOX_STEP = 4
+"""The model is taught to write boxes on a grid of this many pixels: a tenth of an object, and a quarter of the
+numbers to learn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +93,8 @@ def _label(item: Item, detailed: bool) -> str:
 
 
 def box_text(box: tuple[int, int, int, int]) -> str:
-    """A box as Qwen2.5-VL writes it."""
-    return '{{"bbox_2d": [{}, {}, {}, {}]}}'.format(*box)
+    """A box as Qwen2.5-VL writes it, rounded to BOX_STEP pixels."""
+    return '{{"bbox_2d": [{}, {}, {}, {}]}}'.format(*(round(value / BOX_STEP) * BOX_STEP for value in box))
 
 
 def where_question(name: str) -> str:

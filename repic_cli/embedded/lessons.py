@@ -21,12 +21,12 @@ from repic_plugins.builtin import tasks
 from repic_plugins.types import Box, ImageRef, Record, Sample, YesNo
 
 MIX: Mapping[tuple[Kind, int | None], float] = {
-    ("caption", None): 0.07,
-    ("vlt", None): 0.16,
-    ("oct", None): 0.25,
+    ("caption", None): 0.06,
+    ("vlt", None): 0.22,
+    ("oct", None): 0.22,
     ("where", None): 0.18,
-    ("ict", 1): 0.12,
-    ("ict", 2): 0.10,
+    ("ict", 1): 0.11,
+    ("ict", 2): 0.09,
     ("ict", 3): 0.05,
     ("ict", 4): 0.05,
     ("ict", 6): 0.01,
