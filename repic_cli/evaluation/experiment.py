@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from repic_cli.evaluation.results import ResultFolder
 from repic_cli.evaluation.scores import WorldScores
+from repic_cli.reports.metrics import read_rows
 from repic_cli.training.progress import Display
 from repic_plugins.errors import Interrupted
 
@@ -88,17 +89,15 @@ class Experiment:
 
 
 class Limited(Display):
-    """A display that ends the run in order, with everything saved, when its time is up."""
+    """A display that asks the run for its orderly end, with everything saved, when its time is up."""
 
     def __init__(self, inner: Display | None, seconds: float | None) -> None:
         super().__init__(quiet=inner.quiet if inner else False, console=inner.console if inner else None)
         self.seconds, self.begin = seconds, time.monotonic()
-        self.step = 0
         self.expired = False
 
     def row(self, row: Mapping[str, Any]) -> None:
         super().row(row)
-        self.step = int(row["step"])
         if self.seconds is None or self.expired:
             return
         spent = time.monotonic() - self.begin
@@ -118,29 +117,32 @@ def train_until(
     config: RunConfig, registry: PluginRegistry, run: Path, display: Display | None, seconds: float | None
 ) -> dict[str, Any]:
     """Train into the folder `run`, from its last checkpoint if there is one."""
-    from repic_cli.training.run import reward_trend, train
+    from repic_cli.training.run import train
     from repic_cli.training.run_folder import RunFolder
+    from repic_cli.training.session import reward_trend
 
-    folder = RunFolder(run)
-    resume = folder if folder.config.is_file() and folder.last_checkpoint() else None
-    if resume is None:
-        # What a killed run left before its first checkpoint is of no use.
+    folder, planned = RunFolder(run), config.train.max_steps
+    checkpoint = folder.last_checkpoint() if folder.config.is_file() else None
+    complete = checkpoint is not None and planned is not None and checkpoint.step >= planned
+    if checkpoint is None or (complete and not folder.adapter.is_dir()):
+        # What a killed run left before its first checkpoint, or between the last and its end, is of no use.
         shutil.rmtree(run, ignore_errors=True)
+        checkpoint, complete = None, False
     limited = Limited(display, seconds)
-    begin = time.monotonic()
     try:
-        summary = train(config.model_copy(update={"output": run}), registry, resume=resume, display=limited)
-        steps, trend = summary.steps, summary.rewards
+        if not complete:
+            resume = folder if checkpoint else None
+            train(config.model_copy(update={"output": run}), registry, resume=resume, display=limited)
     except Interrupted:
         if not limited.expired:
             raise
-        steps, trend = limited.step, reward_trend(folder.metrics)
+    rows = read_rows(folder.metrics)
+    steps = int(rows[-1]["step"])
     return {
         "steps": steps,
-        "seconds": round(time.monotonic() - begin, 1),
-        "resumed": resume is not None,
-        "out_of_time": limited.expired and steps < (config.train.max_steps or 0),
-        "rewards": {name: list(ends) for name, ends in trend.items()},
+        "seconds": round(sum(row.get("seconds/step") or 0.0 for row in rows), 1),
+        "out_of_time": planned is not None and steps < planned,
+        "rewards": {name: list(ends) for name, ends in reward_trend(folder.metrics).items()},
     }
 
 

@@ -34,7 +34,7 @@ KINDS: Mapping[str, Kind] = {
         f"binding_{n}": Kind("Binding", f"said names at the right place, {_concepts(n)}", headline=True)
         for n in CONCEPTS
     },
-    **{f"bound_recall_{n}": Kind("Binding", f"all names said at the right place, {_concepts(n)}") for n in CONCEPTS},
+    **{f"bound_recall_{n}": Kind("Binding", f"asked names at the right place, {_concepts(n)}") for n in CONCEPTS},
     "described": Kind("Binding", "said names with the right looks"),
     "where": Kind("Binding", '"where is <name>?"', headline=True),
     "oct": Kind("Skills", "OCT: same object, yes or no", headline=True),
@@ -47,8 +47,8 @@ KINDS: Mapping[str, Kind] = {
     "caption_shape": Kind("Generic captions", "shape"),
     "caption_accessory": Kind("Generic captions", "accessory"),
     "caption_names": Kind("Generic captions", "captions with a name nobody asked for", "lower"),
-    "length": Kind("Length", "mean length of personalised captions", "neither", "characters"),
-    "caption_length": Kind("Length", "mean length of generic captions", "neither", "characters"),
+    "length": Kind("Length", "length of personalised captions", "neither", "characters"),
+    "caption_length": Kind("Length", "length of generic captions", "neither", "characters"),
 }
 
 

@@ -70,8 +70,7 @@ def rich_table(before: WorldScores, after: WorldScores | None = None, *, headlin
             color = {"better": "green", "worse": "red", "": ""}[verdict(moved, kind)]
             text = show_change(moved, kind)
             cells.append(f"[{color}]{text}[/{color}]" if color else text)
-        label = kind.label.replace("[", r"\[") + (f" ({kind.unit})" if kind.unit else "")
-        table.add_row(label, *cells, str(both[-1][name].n))
+        table.add_row(_label(name, both[-1]).replace("[", r"\["), *cells, str(both[-1][name].n))
     return table
 
 
@@ -85,6 +84,13 @@ def markdown_table(before: WorldScores, after: WorldScores | None = None, *, hea
         cells = [show(one[name], kind) for one in both]
         if after is not None:
             cells.append(show_change(change(before, after, name), kind))
-        label = kind.label.replace("<", "&lt;") + (f" ({kind.unit})" if kind.unit else "")
+        label = _label(name, both[-1]).replace("<", "&lt;")
         lines.append(f"| {label} | {' | '.join(cells)} | {both[-1][name].n} |")
     return "\n".join(lines) + "\n"
+
+
+def _label(name: str, scores: WorldScores) -> str:
+    """The measure with its unit, or with what guessing would get."""
+    kind, chance = KINDS[name], scores.measures[name].chance
+    extra = kind.unit or (f"guessing: {100 * chance:.0f}" if chance is not None else "")
+    return f"{kind.label} ({extra})" if extra else kind.label

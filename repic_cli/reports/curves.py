@@ -27,12 +27,14 @@ DASHES = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)))
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One set of axes. `share`: the values belong between 0 and 1. `zero`: the axis starts at 0."""
+    """One set of axes. `share`: the values belong between 0 and 1. `zero`: the axis starts at 0. `legend`: the
+    lines have names, and keep their colours over the panels."""
 
     title: str
     lines: Mapping[str, Series]
     share: bool = False
     zero: bool = False
+    legend: bool = False
 
 
 def plot_curves(metrics: Path, output: Path, *, window: int = WINDOW, title: str = "") -> Path:
@@ -55,8 +57,8 @@ def panels_of(metrics: Path) -> list[Panel]:
     """The panels of a metrics file, in the order they are drawn; empty ones are left out."""
     found = read_metrics(metrics)
     panels = [
-        Panel("Rewards (mean)", found.rewards, share=Metrics.within_unit(found.rewards)),
-        Panel("Total reward per task (mean)", found.tasks, share=Metrics.within_unit(found.tasks)),
+        Panel("Rewards (mean)", found.rewards, share=Metrics.within_unit(found.rewards), legend=True),
+        Panel("Total reward per task (mean)", found.tasks, share=Metrics.within_unit(found.tasks), legend=True),
         Panel("KL divergence from the base", found.one("kl"), zero=True),
         Panel("Completion length (tokens)", found.one("length")),
         Panel("Groups whose rewards are all equal (share)", found.one("all_equal"), share=True),
@@ -83,25 +85,42 @@ def draw_curves(panels: Sequence[Panel], *, window: int = WINDOW, title: str = "
     if title:
         figure.suptitle(title, fontsize=13, color=INK, x=0.012, ha="left", parse_math=False)
     grid = figure.subplots(rows, 2, squeeze=False)
+    # A reward and the task of the same name have one colour in all panels.
+    names = list(dict.fromkeys(name for panel in panels if panel.legend for name in panel.lines))
     for axes, panel in zip(grid.flat, panels, strict=False):
-        _draw_panel(axes, panel, window)
+        places = {name: names.index(name) if panel.legend else 0 for name in panel.lines}
+        _draw_panel(axes, panel, window, places)
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_visible(False)
     return figure
 
 
-def _draw_panel(axes: Axes, panel: Panel, window: int) -> None:
-    for index, (label, series) in enumerate(panel.lines.items()):
+def _draw_panel(axes: Axes, panel: Panel, window: int, places: Mapping[str, int]) -> None:
+    for label, series in panel.lines.items():
+        index = places[label]
         color, dash = color_of(index), DASHES[index // len(COLORS) % len(DASHES)]
         axes.plot(series.steps, series.values, color=color, linewidth=0.8, alpha=0.28)
-        mean = moving_average(series.values, window)
+        # A window as long as a short run would show nothing but its mean.
+        mean = moving_average(series.values, min(window, max(1, len(series.values) // 4)))
         # A leading underscore would hide the entry; dollar signs would start a formula.
         shown = "\u200b" + label if label.startswith("_") else label
-        axes.plot(series.steps, mean, color=color, linestyle=dash, linewidth=2.0, label=shown.replace("$", r"\$"))
+        marker = "o" if len(mean) == 1 else None
+        axes.plot(
+            series.steps,
+            mean,
+            color=color,
+            linestyle=dash,
+            linewidth=2.0,
+            label=shown.replace("$", r"\$"),
+            marker=marker,
+        )
     _dress(axes, panel)
 
 
 def _dress(axes: Axes, panel: Panel) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(panel.title, loc="left", fontsize=10.5, color=INK, fontweight="bold", pad=8)
     axes.set_xlabel("step", fontsize=9, color=MUTED)
     axes.grid(axis="y", color=GRID, linewidth=0.8)
@@ -114,7 +133,7 @@ def _dress(axes: Axes, panel: Panel) -> None:
         axes.set_ylim(-0.03, 1.03)
     elif panel.zero:
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-    if len(panel.lines) > 1:
+    if panel.legend:
         axes.legend(
             loc="best", fontsize=8.5, frameon=True, framealpha=0.85, edgecolor="none", labelcolor=INK,
             ncol=2 if len(panel.lines) > 5 else 1,
