@@ -110,7 +110,7 @@ def _corpus() -> Iterator[str]:
         for form in language.FORMS:
             yield language.caption([item], background, light, form=form, detailed=bool(rng.random() < 0.5))
         yield language.box_text(tuple(int(value) for value in rng.integers(0, 112, 4)))  # type: ignore[arg-type]
-        yield language.where_answer(other, position)
+        yield language.where_answer(other, position, phrase)
         yield f"{language.INFOS[round_ % len(language.INFOS)]}. What does <{other}> look like?"
         yield "user\nassistant\n yes no"
         yield "".join(SYLLABLES[int(k)] for k in rng.integers(len(SYLLABLES), size=3))

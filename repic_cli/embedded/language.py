@@ -101,8 +101,17 @@ def where_question(name: str) -> str:
     return f"Where is <{name}>?"
 
 
-def where_answer(name: str, position: str | None) -> str:
-    return f"<{name}> is {place(position)}." if position else f"<{name}> is not in the image."
+def where_answer(name: str, position: str | None, phrase: str = "") -> str:
+    """`<luna> is a red striped star at the top left.`: looks first, so that the place can be told from them."""
+    if position is None:
+        return f"<{name}> is not in the image."
+    return f"<{name}> is {with_article(phrase)} {place(position)}."
+
+
+def is_where_answer(text: str, name: str, position: str) -> bool:
+    """Whether the text says that the name is at this place, whatever it says of its looks."""
+    said = text.strip().casefold()
+    return said.startswith(f"<{name.casefold()}> is ") and said.endswith(f" {place(position)}.")
 
 
 def _any(words: Sequence[str]) -> str:

@@ -21,16 +21,16 @@ from repic_plugins.builtin import tasks
 from repic_plugins.types import Box, ImageRef, Record, Sample, YesNo
 
 MIX: Mapping[tuple[Kind, int | None], float] = {
-    ("caption", None): 0.06,
-    ("vlt", None): 0.22,
-    ("oct", None): 0.22,
-    ("where", None): 0.18,
-    ("ict", 1): 0.11,
-    ("ict", 2): 0.09,
-    ("ict", 3): 0.05,
-    ("ict", 4): 0.05,
-    ("ict", 6): 0.01,
-    ("ict", None): 0.01,
+    ("caption", None): 0.10,
+    ("vlt", None): 0.16,
+    ("oct", None): 0.27,
+    ("where", None): 0.25,
+    ("ict", 1): 0.09,
+    ("ict", 2): 0.06,
+    ("ict", 3): 0.03,
+    ("ict", 4): 0.03,
+    ("ict", 6): 0.005,
+    ("ict", None): 0.005,
 }
 """Share of each kind of record (and number of references) in a batch."""
 
@@ -108,8 +108,7 @@ def _answer(record: Record, sample: Sample, rng: np.random.Generator) -> tuple[s
         return language.box_text((int(box.x1), int(box.y1), int(box.x2), int(box.y2))), 1.0
     objects = record.meta["objects"]
     if record.task == "where":
-        name = record.references[0].name
-        return language.where_answer(name, _position(objects, name)), 1.0
+        return _where(objects, record.references[0].name), 1.0
     wording = str(sample.meta["wording"])
     chance = NAMING["personal" in wording][min(4, max(1, len(record.references)))]
     items = [
@@ -123,12 +122,15 @@ def _answer(record: Record, sample: Sample, rng: np.random.Generator) -> tuple[s
     return text, 1.0
 
 
-def _position(objects: tuple[Mapping[str, Any], ...], name: str) -> str | None:
-    return next((str(thing["position"]) for thing in objects if thing["name"] == name), None)
+def _where(objects: tuple[Mapping[str, Any], ...], name: str) -> str:
+    thing = next((thing for thing in objects if thing["name"] == name), None)
+    return (
+        language.where_answer(name, thing["position"], thing["phrase"]) if thing else language.where_answer(name, None)
+    )
 
 
 def _side_turns(record: Record, rng: np.random.Generator) -> list[Turn]:
-    """Up to three side questions in random order."""
+    """Up to two side questions in random order."""
     objects = record.meta["objects"]
     pairs: list[tuple[str, str]] = []
     if record.task == "vlt":
@@ -138,16 +140,12 @@ def _side_turns(record: Record, rng: np.random.Generator) -> list[Turn]:
             for thing in objects
             if thing["phrase"] != asked
         ]
-    for reference in record.references:
-        position = _position(objects, reference.name)
-        if record.task != "where":
-            pairs.append((language.where_question(reference.name), language.where_answer(reference.name, position)))
-        if position and rng.random() < 0.4:
-            phrase = next(thing["phrase"] for thing in objects if thing["name"] == reference.name)
-            pairs.append((f"What does <{reference.name}> look like?", language.with_article(phrase) + "."))
-    if record.references:
+    # A side question must not give away the answer to a yes or no.
+    for reference in record.references if record.task == "ict" else ():
+        pairs.append((language.where_question(reference.name), _where(objects, reference.name)))
+    if record.task == "ict":
         pairs += _who_is_where(objects, rng)
-    chosen = [pairs[int(index)] for index in rng.permutation(len(pairs))[:3]]
+    chosen = [pairs[int(index)] for index in rng.permutation(len(pairs))[:2]]
     return [Turn(({"type": "text", "text": question},), answer) for question, answer in chosen]
 
 

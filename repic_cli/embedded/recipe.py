@@ -23,9 +23,9 @@ from repic_cli.embedded.lessons import ANSWER_WEIGHT, lesson_stream
 from repic_cli.embedded.optim import optimisers
 from repic_cli.embedded.running import Stage, ahead
 
-LESSONS = 40
+LESSONS = 48
 """Lessons of one step and process, taken in PARTS batches of like lengths."""
-PARTS = 5
+PARTS = 4
 SAVE_SECONDS = 240
 SIGHT = ((112, 24), (56, 24), (168, 2))
 """Pictures of one step that the tower goes on to be taught with, beside the lessons: side in pixels and number."""

@@ -135,11 +135,11 @@ def score_looks(part: Slice, texts: Sequence[str]) -> dict[str, Measure]:
 
 def where_right(record: Record, text: str) -> bool:
     """Whether the answer is exactly the true one, but for case and outer blanks."""
-    from repic_cli.embedded.language import where_answer
+    from repic_cli.embedded.language import is_where_answer
 
     name = record.references[0].name
     place = next((item["position"] for item in record.meta["objects"] if item["name"] == name), None)
-    return text.strip().casefold() == where_answer(name, place).casefold()
+    return is_where_answer(text, name, place)
 
 
 def oct_right(record: Record, text: str) -> bool:

@@ -6,7 +6,16 @@ import itertools
 
 import pytest
 
-from repic_cli.embedded.language import FORMS, POSITIONS, Item, Mention, caption, parse_caption, where_answer
+from repic_cli.embedded.language import (
+    FORMS,
+    POSITIONS,
+    Item,
+    Mention,
+    caption,
+    is_where_answer,
+    parse_caption,
+    where_answer,
+)
 from repic_cli.embedded.records import record_stream
 from repic_cli.embedded.world import identities
 
@@ -42,7 +51,11 @@ def test_detailed_caption_of_a_named_object_is_about_a_hundred_characters() -> N
         assert len(caption([item], "navy", "dim", form=form, detailed=True)) >= 95
 
 
-def test_where_answer() -> None:
-    assert where_answer("bo", "center") == "<bo> is in the center."
-    assert where_answer("bo", "top left") == "<bo> is at the top left."
+def test_where_answer_is_read_by_its_place() -> None:
+    answer = where_answer("bo", "center", "orange plain moon")
+    assert answer == "<bo> is an orange plain moon in the center."
+    assert is_where_answer(answer, "bo", "center")
+    assert is_where_answer("<Bo> is at the top left.", "bo", "top left")
+    assert not is_where_answer("<bo> is at the top left.", "bo", "left")
+    assert not is_where_answer("<mo> is at the top left.", "bo", "top left")
     assert where_answer("bo", None) == "<bo> is not in the image."

@@ -34,7 +34,9 @@ def test_batched_vision_equals_the_tower(parts: tuple[Any, Any], side: int) -> N
     with torch.no_grad():
         theirs = model.model.visual(given["pixel_values"], grid_thw=given["image_grid_thw"]).pooler_output
         ours = encode(model.model.visual, torch.from_numpy(patches(np.stack(images))), side // 14, side // 14)
-    assert torch.allclose(torch.cat(list(theirs)) if isinstance(theirs, tuple) else theirs, ours.flatten(0, 1), atol=1e-5)
+    assert torch.allclose(
+        torch.cat(list(theirs)) if isinstance(theirs, tuple) else theirs, ours.flatten(0, 1), atol=1e-5
+    )
 
 
 def conversation(lesson: Lesson) -> list[dict[str, Any]]:

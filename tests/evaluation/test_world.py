@@ -35,7 +35,8 @@ def perfect(record: Record) -> str:
         return language.box_text((int(box.x1), int(box.y1), int(box.x2), int(box.y2)))
     if record.task == "where":
         name = record.references[0].name
-        return language.where_answer(name, next(o["position"] for o in record.meta["objects"] if o["name"] == name))
+        thing = next(o for o in record.meta["objects"] if o["name"] == name)
+        return language.where_answer(name, thing["position"], thing["phrase"])
     return described(record, [item["name"] for item in record.meta["objects"]])
 
 
