@@ -120,6 +120,7 @@ def check(
     option: Annotated[
         list[str] | None, typer.Option(metavar="NAME.OPTION=VALUE", help="An option to build it with; may be repeated.")
     ] = None,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds that an async reward has for one batch.")] = 20.0,
     as_json: Json = False,
 ) -> None:
     """Build what a plugin registers, and check that rewards keep their promises.
@@ -130,7 +131,9 @@ def check(
 
     registry = _show.load(ctx)
     options = parse_options(option or ())
-    rows = [row for entry in _chosen(registry, name) for row in _check(registry, entry, options.get(entry.name, {}))]
+    rows = []
+    for entry in _chosen(registry, name):
+        rows += _check(registry, entry, options.get(entry.name, {}), timeout)
     if as_json:
         _show.print_json(rows)
     else:
@@ -155,7 +158,7 @@ def _chosen(registry: PluginRegistry, name: str) -> list[Entry]:
     raise PluginError(f"no plugin or reward is called {name!r}{suggest(name, known)}")
 
 
-def _check(registry: PluginRegistry, entry: Entry, options: dict[str, str]) -> Iterator[dict[str, Any]]:
+def _check(registry: PluginRegistry, entry: Entry, options: dict[str, str], timeout: float) -> Iterator[dict[str, Any]]:
     from repic_plugins.examples import example_rollouts
     from repic_plugins.options import RewardSpec
     from repic_plugins.testing import run_checks
@@ -170,7 +173,7 @@ def _check(registry: PluginRegistry, entry: Entry, options: dict[str, str]) -> I
     (reward,) = registry.build_rewards([RewardSpec(entry.name, options=options)])
     yield row("builds")
     try:
-        for result in run_checks(reward, example_rollouts(sorted(entry.tasks or ()))):
+        for result in run_checks(reward, example_rollouts(sorted(entry.tasks or ())), timeout=timeout):
             yield row(result.name, result.fault)
     finally:
         reward.close()

@@ -36,7 +36,7 @@ def test_trl_calls_with_columns_and_conversations():
         sample_id=["a", "b", "c"],
         task=["oct", "oct", "vlt"],
         answer=[YesNo(True), None, YesNo(False)],
-        frame=[None, None, None],
+        frame=[BoxFrame("pixels", (1, 1), (2, 2)), None, None],
         meta=[{"k": 1}, None, '{"k": 2}'],
         images=[[PlainImage()], [], None],
         trainer_state=object(),
@@ -61,7 +61,7 @@ def test_trl_without_columns_scores_every_completion():
 
 def test_built_in_rewards_score_what_other_trainers_send():
     names = json.dumps(answer_to_json(Names(("bo",))))
-    caption = "<bo> sleeps on the sofa. " * 5
+    caption = "<bo> sleeps on the sofa, and a cat sits beside it."
     assert to_trl("ict", min_chars=20)(["p"], [caption], answer=[names]) == [1.0]
     assert to_verl("oct")("oct", "Yes, it is.", "yes") == 1.0
     assert to_swift("oct")()(["no", "yes"], solution=["no", "no"]) == [1.0, 0.0]

@@ -75,6 +75,14 @@ def test_a_reward_that_never_scores_is_found():
         check_reward(lambda rollouts: [None], example_rollouts(["ict"]), tasks=["oct"])
 
 
+def test_a_reward_that_always_raises_is_found():
+    def score(rollouts):
+        raise ValueError("always")
+
+    with pytest.raises(AssertionError, match="scores: reward score raised ValueError: always at sample oct-0"):
+        check_reward(score)
+
+
 def test_none_in_place_of_a_number_is_a_difference():
     with pytest.raises(AssertionError, match="has None in a batch of 1, 1 before"):
         check_reward(lambda rollouts: [1.0 if len(rollouts) > 1 else None] * len(rollouts))

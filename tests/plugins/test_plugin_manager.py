@@ -16,6 +16,7 @@ from repic_plugins.errors import OptionError, PluginError
 from repic_plugins.examples import example_rollouts
 from repic_plugins.manager import DISABLE_VARIABLE, hook_names, load_plugins
 from repic_plugins.options import RewardSpec
+from repic_plugins.registry import KINDS
 from repic_plugins.scoring import close_rewards, score_batch
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +76,7 @@ def test_each_broken_plugin_is_reported_and_the_rest_works(install, capsys):
     assert "registry" in reasons["wrong-argument"]
     assert "a name is a lower-case letter" in reasons["bad-name"] and "\x1b" not in reasons["bad-name"]
     assert 'tasks must be a sequence such as ("ict",)' in reasons["bad-tasks"]
+    assert "tasks must be names of tasks" in reasons["bad-route"]
     assert "not callable" in reasons["bad-factory"]
     assert "registers the reward double twice" in reasons["twice"]
     assert "works" not in found
@@ -162,7 +164,13 @@ def test_options_are_checked_before_anything_is_built(install):
         registry.build_task("oct", templates="/nowhere/templates.toml")
 
 
-def test_tasks_are_built_with_options(install):
+def test_each_kind_has_its_entries():
+    registry = load_plugins(False)
+    kinds = [registry.rewards, registry.tasks, registry.detectors, registry.encoders, registry.backbones]
+    assert [registry.of_kind(kind) for kind in KINDS] == kinds and len(registry.tasks) == len(list(registry.tasks))
+
+
+def test_tasks_are_built_with_options():
     task = load_plugins().build_task("ict", reasoning="think")
     assert task.name == "ict" and task.requires == ("references", "answer")
 
@@ -181,6 +189,9 @@ def test_a_malformed_entry_point_file_hides_no_other_plugin(install, tmp_path, m
     (tmp_path / "bytes-1.0.dist-info/entry_points.txt").write_bytes(b"[repic]\n\xff\xfe = x\n")
     (tmp_path / "nameless-1.0.dist-info").mkdir()
     (tmp_path / "nameless-1.0.dist-info/entry_points.txt").write_text("[repic]\nx = not_a_module\n")
+    (tmp_path / "latin-1.0.dist-info").mkdir()
+    (tmp_path / "latin-1.0.dist-info/METADATA").write_bytes(b"Name: \xe9t\xe9\n")
+    (tmp_path / "latin-1.0.dist-info/entry_points.txt").write_text("[repic]\nx = not_a_module\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     registry = install("repic-haiku")
     assert "haiku" in registry.rewards and "ict" in registry.tasks

@@ -36,12 +36,12 @@ def _yes(answer: Answer) -> bool:
     return answer.value
 
 
-def vlt(*, mode: Mode = "strict", threshold: float = 0.5) -> Reward:
+def vlt(*, mode: Mode = "strict", threshold: float = 0.5, allow_many: bool = False) -> Reward:
     """1.0 when the predicted box and the true one have IoU >= `threshold`, else 0.0 (paper Eq. 3).
 
     strict: reads boxes in the model's own coordinates (absolute pixels of the resized picture, 0-1000, location
-    tokens, JSON, ...) and scales them to the picture; several boxes are wrong. paper: the first four bare integers in
-    brackets, as they stand.
+    tokens, JSON, ...) and scales them to the picture; several boxes are wrong, or with `allow_many` the first counts.
+    paper: the first four bare integers in brackets, as they stand.
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must lie between 0 and 1, not {threshold:g}")
@@ -58,6 +58,7 @@ def vlt(*, mode: Mode = "strict", threshold: float = 0.5) -> Reward:
             original=[None if frame is None else frame.original for frame in frames],
             threshold=threshold,
             mode=mode,
+            allow_many=allow_many,
         )
 
     return _where(Box, score)
@@ -79,8 +80,8 @@ def ict(
 
     One required name: 1.0 or 0.0; m of them, n used: n/m. strict: `<bo>` or bo as a whole phrase, in any case, with
     aliases; `absent_penalty` is taken off for each name that is shown but not in the picture, down to 0.0; more than
-    `max_repeats` mentions of a name are stuffing and score 0.0. paper: the exact text `<bo>`, and 0.0 for a single
-    name with `</bo>`; the paper's text says 100 tokens, its code counts characters.
+    `max_repeats` mentions of a name, closing tags (`</bo>`) and captions of names alone score 0.0. paper: the exact
+    text `<bo>`, and 0.0 for a single name with `</bo>`; the paper's text says 100 tokens, its code counts characters.
     """
     if min_chars < 0 or max_repeats < 1 or absent_penalty < 0:
         raise ValueError("min_chars and absent_penalty must not be negative, and max_repeats must be at least 1")
