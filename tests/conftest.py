@@ -41,3 +41,31 @@ def repic_pack() -> Path:
         if place and Path(place).is_dir():
             return Path(place)
     pytest.skip("the pack of real pictures is not here (set REPIC_TEST_PACK to its folder)")
+
+
+@pytest.fixture(scope="session")
+def mini_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a Qwen2.5-VL of 100,000 random weights, and the embedded model's tokenizer and processor.
+
+    It answers with noise, in milliseconds: for tests of what happens around a model.
+    """
+    import torch
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+    from repic_cli.embedded.build import make_model, make_processor, make_tokenizer
+
+    tokenizer = make_tokenizer()
+    full = make_model(tokenizer)
+    config = full.config
+    config.text_config.update({"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2})
+    config.text_config.update({"num_attention_heads": 2, "num_key_value_heads": 1, "layer_types": ["full_attention"] * 2})
+    config.text_config.rope_parameters["mrope_section"] = [1] * 8
+    config.vision_config.update({"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2})
+    config.vision_config.update({"out_hidden_size": 32, "fullatt_block_indexes": [0, 1]})
+    torch.manual_seed(3)
+    model = Qwen2_5_VLForConditionalGeneration(config)
+    model.generation_config = full.generation_config
+    folder = tmp_path_factory.mktemp("mini-model")
+    model.save_pretrained(folder)
+    make_processor(tokenizer).save_pretrained(folder)
+    return folder

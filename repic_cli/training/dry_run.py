@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from repic_cli.data.prompts import Prompts
 from repic_cli.training.memory import Memory, estimate, outline
 from repic_cli.training.plan import Plan, make_plan
 from repic_cli.training.prepare import check_prompts
@@ -43,8 +44,8 @@ class DryRun:
             f"model    {plan.config.model.name}",
             f"data     {plan.config.data.source}: {len(plan.records)} records ({found})",
             f"rewards  {', '.join(f'{reward.name} x {reward.weight:g}' for reward in plan.rewards)}",
-            f"steps    {schedule.steps} of {schedule.prompts} prompts x {schedule.completions} completions "
-            f"({epochs:.2f} epochs) in {schedule.processes} process{'es' if schedule.processes > 1 else ''}",
+            f"steps    {schedule.steps}, each of {schedule.prompts} prompts x {schedule.completions} completions "
+            f"({epochs:.2f} epochs, {schedule.processes} process{'es' if schedule.processes > 1 else ''})",
             *(f"memory   {line}" for line in (self.memory.lines() if self.memory else [])),
             "scores   mean for the true answer / for an empty completion",
         ]
@@ -135,8 +136,9 @@ def _with_model(plan: Plan, registry: PluginRegistry) -> tuple[Plan, Frame, Memo
 
 
 def _probes(plan: Plan) -> list[Sample]:
-    """The first samples of each task, in the order of the run."""
-    prompts, taken = plan.prompts, dict.fromkeys(plan.loaded.tasks, 0)
+    """The first samples of each task, in the order of the first epoch."""
+    prompts = Prompts(plan.records, plan.tasks, len(plan.records), plan.config.data.seed)
+    taken = dict.fromkeys(plan.loaded.tasks, 0)
     chosen = []
     for row in range(len(prompts)):
         task = prompts.record(row).task

@@ -32,13 +32,15 @@ class Memory:
 
     def lines(self) -> list[str]:
         """For people."""
-        gib = {name: getattr(self, name) / GIB for name in ("weights", "optimiser", "activations", "cache", "total")}
         return [
-            f"model {self.parameters / 1e6:,.1f} M parameters, of which LoRA trains {self.trained / 1e6:,.1f} M",
-            f"memory per device about {gib['total']:.1f} GiB: weights {gib['weights']:.1f}, "
-            f"adapter and optimiser {gib['optimiser']:.1f}, activations {gib['activations']:.1f} "
-            f"(while sampling: cache {gib['cache']:.1f})",
+            f"about {_size(self.total)} per device: weights {_size(self.weights)}, adapter and its optimiser "
+            f"{_size(self.optimiser)}, activations {_size(self.activations)} (sampling: cache {_size(self.cache)})",
+            f"{self.parameters / 1e6:,.1f} M parameters; LoRA trains {self.trained / 1e6:,.1f} M",
         ]
+
+
+def _size(number: int) -> str:
+    return f"{number / GIB:.1f} GiB" if number >= GIB else f"{number / 2**20:.0f} MiB"
 
 
 def outline(config: Any) -> Any:
