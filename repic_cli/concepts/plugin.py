@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from repic_plugins.hookspecs import hookimpl
-
-if TYPE_CHECKING:
-    from repic_plugins.types import Detector, Encoder, Register
+from repic_plugins.types import Detector, Encoder, Register
 
 
 def embedded(*, device: str = "auto", batch_size: int = 64) -> Encoder:

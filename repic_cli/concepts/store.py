@@ -39,9 +39,17 @@ class ConceptDatabase:
         if self.folder.exists() and not self.folder.is_dir():
             raise DatabaseError(f"{self.folder}: a concept database is a folder, not a file")
         if create:
+            self._check_place()
             self.pictures.mkdir(parents=True, exist_ok=True)
         with self._explained():
             self._connection = schema.connect(self.path, create)
+
+    def _check_place(self) -> None:
+        """A new database does not move in with other files, which nobody could tell from its own later."""
+        if self.folder.is_dir() and not self.path.exists():
+            other = next((path for path in self.folder.iterdir() if path != self.pictures), None)
+            if other is not None:
+                raise DatabaseError(f"{self.folder}: not a concept database, and not empty; give a new folder")
 
     def __enter__(self) -> ConceptDatabase:
         return self

@@ -1,0 +1,1 @@
+"""Captions with the names of a person's own concepts."""

@@ -1,0 +1,221 @@
+"""Retrieval on held-out identities of the embedded world, with the real encoder and detector."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from repic_cli.concepts.adding import add_concept
+from repic_cli.concepts.concept import NewConcept
+from repic_cli.concepts.pictures import read_picture
+from repic_cli.concepts.search import Index, Retriever
+from repic_cli.concepts.store import ConceptDatabase
+from repic_cli.embedded.world import Identity, identities, pick, render_reference, render_scene
+from repic_plugins.errors import DatabaseError, DataError, OptionError
+from repic_plugins.registry import PluginRegistry
+
+if TYPE_CHECKING:
+    from repic_cli.concepts.encoders import OpenClipEncoder
+
+Things = Callable[..., list[tuple[Identity, Path]]]
+
+
+def test_search_is_exact_and_sorted() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(50, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index = Index(np.stack([np.arange(50), np.arange(50) // 2], 1), vectors)
+    queries = vectors[[3, 7]]
+    found = index.above(queries, 0.3)
+    cosines = queries @ vectors.T
+    assert {(query, row) for _, query, row in found} == set(zip(*map(list, np.nonzero(cosines >= 0.3)), strict=True))
+    scores = [score for score, _, _ in found]
+    assert scores == sorted(scores, reverse=True)
+    assert index.nearest(queries)[0] == pytest.approx(1)
+    assert index.above(queries, 1.1) == []
+
+
+def test_the_threshold_itself_counts() -> None:
+    index = Index(np.array([[1, 1]]), np.array([[1, 0]], np.float32))
+    assert len(index.above(np.array([[0.5, 0]], np.float32), 0.5)) == 1
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory, encoder: OpenClipEncoder) -> tuple[Path, list[Identity]]:
+    """A database of eight held-out things, called thing 0 to thing 7."""
+    folder = tmp_path_factory.mktemp("prepared")
+    rng = np.random.default_rng(3)
+    members = pick(rng, identities("held_out"), 8)
+    with ConceptDatabase(folder / "mydb", create=True) as database:
+        for number, member in enumerate(members):
+            path = folder / f"{number}.png"
+            Image.fromarray(render_reference(rng, member)).save(path)
+            pictures = [read_picture(path)]
+            vectors = encoder.encode([pictures[0].image])
+            database.add(NewConcept(f"thing {number}", pictures, vectors, member.phrase), "embedded", encoder.id)
+    return folder / "mydb", members
+
+
+@pytest.fixture
+def mine(tmp_path: Path, prepared: tuple[Path, list[Identity]]) -> Iterator[tuple[ConceptDatabase, list[Identity]]]:
+    """A copy of it."""
+    shutil.copytree(prepared[0], tmp_path / "mydb")
+    with ConceptDatabase(tmp_path / "mydb") as database:
+        yield database, prepared[1]
+
+
+def test_the_right_concepts_are_found_at_their_places(
+    mine: tuple[ConceptDatabase, list[Identity]], encoder: OpenClipEncoder, registry: PluginRegistry, things: Things
+) -> None:
+    database, members = mine
+    strangers = [identity for identity, _ in things(4, seed=9) if identity not in members]
+    retriever = Retriever(database, encoder, registry.build("detector", "grid"))
+    rng = np.random.default_rng(1)
+    right = wrong = missed = 0
+    for _ in range(12):
+        shown = [int(number) for number in rng.choice(8, 2, replace=False)]
+        scene = render_scene(rng, [members[number] for number in shown] + strangers[:1])
+        found = retriever.find(Image.fromarray(scene.image))
+        names = {hit.concept.name for hit in found.hits}
+        truth = {f"thing {number}" for number in shown}
+        right, wrong, missed = right + len(names & truth), wrong + len(names - truth), missed + len(truth - names)
+        for hit in found.hits:
+            places = [p for p in scene.objects if p.identity.phrase == hit.concept.info]
+            middle = (hit.box[0] + hit.box[2]) / 2, (hit.box[1] + hit.box[3]) / 2
+            assert all(np.hypot(p.center[0] - middle[0], p.center[1] - middle[1]) < 15 for p in places)
+        assert [hit.score for hit in found.hits] == sorted((hit.score for hit in found.hits), reverse=True)
+    assert right / (right + missed) >= 0.85
+    assert wrong <= 2
+
+
+def test_strangers_stay_unnamed(
+    mine: tuple[ConceptDatabase, list[Identity]], encoder: OpenClipEncoder, registry: PluginRegistry, things: Things
+) -> None:
+    database, members = mine
+    retriever = Retriever(database, encoder, registry.build("detector", "grid"))
+    strangers = [identity for identity, _ in things(12, seed=11) if identity not in members]
+    rng = np.random.default_rng(2)
+    named = 0
+    for stranger in strangers:
+        found = retriever.find(Image.fromarray(render_scene(rng, [stranger]).image))
+        named += len(found.hits)
+        assert found.hits or (found.nearest is not None and found.nearest.score < retriever.threshold)
+    assert named <= 2
+
+
+def test_threshold_and_number_are_options(
+    mine: tuple[ConceptDatabase, list[Identity]], encoder: OpenClipEncoder, registry: PluginRegistry
+) -> None:
+    database, members = mine
+    whole = registry.build("detector", "whole")
+    picture = Image.fromarray(render_scene(np.random.default_rng(5), members[:1]).image)
+    assert len(Retriever(database, encoder, whole, threshold=-1).find(picture).hits) == 1  # one place, one concept
+    assert Retriever(database, encoder, whole, threshold=1).find(picture).hits == ()
+    grid = registry.build("detector", "grid")
+    crowd = Image.fromarray(render_scene(np.random.default_rng(6), members[:4]).image)
+    assert len(Retriever(database, encoder, grid, threshold=-1, most=2).find(crowd).hits) == 2
+    with pytest.raises(OptionError, match="a cosine lies between"):
+        Retriever(database, encoder, grid, threshold=1.5)
+
+
+def test_several_pictures_of_a_concept_give_one_hit(
+    tmp_path: Path, things: Things, encoder: OpenClipEncoder, registry: PluginRegistry
+) -> None:
+    ((_, first),) = things(1, seed=4)
+    pictures = [first, first.with_name("other.png")]
+    Image.open(first).rotate(5).save(pictures[1])
+    add_concept(tmp_path / "mydb", registry, "bo", pictures)
+    with ConceptDatabase(tmp_path / "mydb") as database:
+        retriever = Retriever(database, encoder, registry.build("detector", "whole"), threshold=0.5)
+        assert len(retriever.index) == 2
+        (hit,) = retriever.find(Image.open(first).convert("RGB")).hits
+        assert (hit.concept.name, hit.picture.source) == ("bo", first.name)
+        assert hit.score > 0.9
+
+
+def test_empty_database(tmp_path: Path, encoder: OpenClipEncoder, registry: PluginRegistry) -> None:
+    whole = registry.build("detector", "whole")
+    with (
+        ConceptDatabase(tmp_path / "mydb", create=True) as database,
+        pytest.raises(DatabaseError, match="the database is empty"),
+    ):
+        Retriever(database, encoder, whole)
+
+
+def test_a_new_version_of_the_encoder_reads_the_pictures_again(
+    mine: tuple[ConceptDatabase, list[Identity]], encoder: OpenClipEncoder, registry: PluginRegistry
+) -> None:
+    database, _ = mine
+    newer = registry.build("encoder", "embedded")
+    newer.id = "embedded@newer"
+    (database.concepts()[0].pictures[0].path).unlink()
+    retriever = Retriever(database, newer, registry.build("detector", "whole"))
+    assert len(retriever.index) == 7  # the missing picture is passed over
+    assert len(database.vectors(encoder.id, encoder.dimension)[0]) == 8
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"name": "<|image_pad|>"}, DataError, "would read as a special token|holds"),
+        ({"name": "../../etc/passwd"}, DataError, "looks like a path"),
+        ({"name": "<b>bo</b><script>"}, DataError, "angle bracket"),
+        ({"name": "a\x1bb"}, DataError, "control character"),
+        ({"name": "x" * 101}, DataError, "the most is 100"),
+        ({"info": "</s>"}, DataError, "special token"),
+        ({"info": "x" * 2001}, DataError, "the most is 2000"),
+        ({"pictures": ["missing.png"]}, DataError, "missing.png: no such picture"),
+        ({"pictures": []}, DataError, "has no picture"),
+        ({"encoder": "nonsense"}, Exception, "unknown encoder 'nonsense'"),
+    ],
+)
+def test_what_cannot_be_added_leaves_no_database(
+    tmp_path: Path,
+    photo: Callable[..., Path],
+    registry: PluginRegistry,
+    change: dict[str, object],
+    error: type[Exception],
+    message: str,
+) -> None:
+    given = {"name": "bo", "pictures": [photo()], **change}
+    with pytest.raises(error, match=message):
+        add_concept(tmp_path / "mydb", registry, **given)  # type: ignore[arg-type]
+    assert not (tmp_path / "mydb").exists()
+
+
+def test_one_bad_picture_among_good_ones(tmp_path: Path, photo: Callable[..., Path], registry: PluginRegistry) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(photo("good.jpg").read_bytes()[:400])
+    with pytest.raises(DataError, match=r"bad\.jpg: the picture is truncated"):
+        add_concept(tmp_path / "mydb", registry, "bo", [photo(), bad])
+    assert not (tmp_path / "mydb").exists()
+
+
+def test_the_encoder_of_a_database_is_kept(
+    tmp_path: Path, photo: Callable[..., Path], registry: PluginRegistry
+) -> None:
+    add_concept(tmp_path / "mydb", registry, "bo", [photo()])
+    add_concept(tmp_path / "mydb", registry, "thao", [photo()], encoder="embedded")
+    # Refused before the other encoder is loaded, which would need the Hub.
+    with pytest.raises(DatabaseError, match="uses the encoder embedded, not ViT-L-14-336:openai"):
+        add_concept(tmp_path / "mydb", registry, "gus", [photo()], encoder="ViT-L-14-336:openai")
+
+
+def test_real_references(tmp_path: Path, repic_pack: Path, encoder: OpenClipEncoder, registry: PluginRegistry) -> None:
+    """DreamBooth folders: photographs of any kind go in and come out, though this encoder cannot tell them apart."""
+    folders = sorted((repic_pack / "queries/dreambooth").iterdir())[:3]
+    for folder in folders:
+        add_concept(tmp_path / "mydb", registry, folder.name, sorted(folder.iterdir())[:2], category="thing")
+    with ConceptDatabase(tmp_path / "mydb") as database:
+        assert {concept.name for concept in database.concepts()} == {folder.name for folder in folders}
+        retriever = Retriever(database, encoder, registry.build("detector", "grid"), threshold=0.0)
+        with Image.open(sorted(folders[0].iterdir())[2]) as query:
+            hits = retriever.find(query.convert("RGB")).hits
+        assert hits
+        assert all(0 <= hit.box[0] < hit.box[2] for hit in hits)
