@@ -51,7 +51,7 @@ def _entries(registry: PluginRegistry) -> Iterator[Entry]:
 
 
 def _loaded(registry: PluginRegistry) -> list[dict[str, Any]]:
-    rows = []
+    rows: list[dict[str, Any]] = []
     for found in registry.plugins:
         key = (found.distribution, found.name)
         names = [f"{e.kind} {e.name}" for e in _entries(registry) if (e.distribution, e.entry_point) == key]
@@ -82,7 +82,7 @@ def _plugin_row(
 def _print_hooks(registry: PluginRegistry, as_json: bool) -> None:
     from repic_plugins import hookspecs
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for kind in KINDS:
         hook = f"repic_register_{kind}s"
         about = " ".join((getattr(hookspecs, hook).__doc__ or "").split())
@@ -131,7 +131,7 @@ def check(
 
     registry = _show.load(ctx)
     options = parse_options(option or ())
-    rows = []
+    rows: list[dict[str, Any]] = []
     for entry in _chosen(registry, name):
         rows += _check(registry, entry, options.get(entry.name, {}), timeout)
     if as_json:
