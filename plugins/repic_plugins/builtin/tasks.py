@@ -65,16 +65,14 @@ def _check_entry(path: Path, table: str, key: str, value: object, shipped: Mappi
         kind = "a list of strings that is not empty" if wants_list else "a string"
         raise OptionError(f"{path}: {table}.{key} must be {kind}")
     known = {"name": "", "names": "", "info": "", "phrase": "", "question": ""}
-    for text in texts:
+    for text in map(str, texts):
         try:
             text.format_map(known)
         except (KeyError, ValueError, IndexError, AttributeError) as error:
             raise OptionError(f"{path}: {table}.{key}: bad placeholder in {text!r}: {error}") from error
 
 
-def demonstrations(
-    references: Sequence[Reference], templates: Mapping[str, Any], rng: Random
-) -> list[dict[str, str]]:
+def demonstrations(references: Sequence[Reference], templates: Mapping[str, Any], rng: Random) -> list[dict[str, str]]:
     """The message parts that show the references: a picture and its line, for each."""
     parts: list[dict[str, str]] = []
     for reference in references:
@@ -84,9 +82,7 @@ def demonstrations(
     return parts
 
 
-def assemble(
-    record: Record, instruction: str, templates: Mapping[str, Any], rng: Random, **meta: Any
-) -> Sample:
+def assemble(record: Record, instruction: str, templates: Mapping[str, Any], rng: Random, **meta: Any) -> Sample:
     """References, query picture and instruction as one user turn."""
     content = demonstrations(record.references, templates, rng)
     content += [{"type": "image"}, {"type": "text", "text": instruction}]
