@@ -21,14 +21,14 @@ from repic_plugins.builtin import tasks
 from repic_plugins.types import Box, ImageRef, Record, Sample, YesNo
 
 MIX: Mapping[tuple[Kind, int | None], float] = {
-    ("caption", None): 0.10,
-    ("vlt", None): 0.16,
-    ("oct", None): 0.27,
-    ("where", None): 0.25,
-    ("ict", 1): 0.09,
-    ("ict", 2): 0.06,
-    ("ict", 3): 0.03,
-    ("ict", 4): 0.03,
+    ("caption", None): 0.06,
+    ("vlt", None): 0.40,
+    ("oct", None): 0.20,
+    ("where", None): 0.21,
+    ("ict", 1): 0.06,
+    ("ict", 2): 0.03,
+    ("ict", 3): 0.015,
+    ("ict", 4): 0.015,
     ("ict", 6): 0.005,
     ("ict", None): 0.005,
 }
@@ -130,22 +130,22 @@ def _where(objects: tuple[Mapping[str, Any], ...], name: str) -> str:
 
 
 def _side_turns(record: Record, rng: np.random.Generator) -> list[Turn]:
-    """Up to two side questions in random order."""
+    """Up to three side questions in random order."""
     objects = record.meta["objects"]
     pairs: list[tuple[str, str]] = []
     if record.task == "vlt":
-        asked = record.phrase.removeprefix("the ")
+        # From looks to place: the step that matching and grounding share, asked of every object.
         pairs = [
-            (f"Give the bounding box of the {thing['phrase']}.", language.box_text(thing["box"]))
+            (f"Where is the {thing['phrase']}?", language.place(thing["position"]).capitalize() + ".")
             for thing in objects
-            if thing["phrase"] != asked
+            if rng.random() < 0.9
         ]
     # A side question must not give away the answer to a yes or no.
     for reference in record.references if record.task == "ict" else ():
         pairs.append((language.where_question(reference.name), _where(objects, reference.name)))
     if record.task == "ict":
         pairs += _who_is_where(objects, rng)
-    chosen = [pairs[int(index)] for index in rng.permutation(len(pairs))[:2]]
+    chosen = [pairs[int(index)] for index in rng.permutation(len(pairs))[:3]]
     return [Turn(({"type": "text", "text": question},), answer) for question, answer in chosen]
 
 

@@ -63,7 +63,9 @@ def optimisers(
     named: Iterable[tuple[str, nn.Parameter]], lr: float, weight_decay: float
 ) -> list[torch.optim.Optimizer]:
     """Muon for two-dimensional weights inside blocks and layers; AdamW for embeddings, heads, norms and biases."""
-    matrices, tables, vectors = [], [], []
+    matrices: list[nn.Parameter] = []
+    tables: list[nn.Parameter] = []
+    vectors: list[nn.Parameter] = []
     for name, parameter in named:
         if parameter.ndim == 2 and ("layers." in name or "blocks." in name):
             matrices.append(parameter)

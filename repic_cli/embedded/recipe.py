@@ -153,7 +153,7 @@ def _exam(model: Any, batches: Sequence[language_stage.Batch]) -> dict[str, floa
             name = "yes or no" if weight == ANSWER_WEIGHT else data.kinds[row]
             sums[name] += torch.tensor([*values, 1.0], dtype=torch.float64)
     model.train()
-    found = {}
+    found: dict[str, float] = {}
     for name, (loss, hits, count) in sorted((name, total.tolist()) for name, total in sums.items()):
         found |= {f"{name} loss": round(loss / count, 3), f"{name} right": round(hits / count, 3)}
     return found

@@ -134,11 +134,11 @@ def score_looks(part: Slice, texts: Sequence[str]) -> dict[str, Measure]:
 
 
 def where_right(record: Record, text: str) -> bool:
-    """Whether the answer is exactly the true one, but for case and outer blanks."""
+    """Whether the answer puts the name at its true place."""
     from repic_cli.embedded.language import is_where_answer
 
     name = record.references[0].name
-    place = next((item["position"] for item in record.meta["objects"] if item["name"] == name), None)
+    place = next(item["position"] for item in record.meta["objects"] if item["name"] == name)
     return is_where_answer(text, name, place)
 
 
