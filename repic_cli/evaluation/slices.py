@@ -138,7 +138,7 @@ def where_right(record: Record, text: str) -> bool:
     from repic_cli.embedded.language import is_where_answer
 
     name = record.references[0].name
-    place = next(item["position"] for item in record.meta["objects"] if item["name"] == name)
+    place: str = next(item["position"] for item in record.meta["objects"] if item["name"] == name)
     return is_where_answer(text, name, place)
 
 
