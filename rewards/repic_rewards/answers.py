@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Literal
 
 from repic_rewards.formats import answer_of
@@ -27,5 +28,5 @@ def read_yes_no(text: str, mode: Mode = "strict") -> bool | None:
         return None if first is None else first[0] == "yes"
     if mode != "strict":
         raise ValueError(f"unknown mode {mode!r}; there are strict, paper")
-    said = {word.lower() for word in _WORD.findall(answer_of(text))}
+    said = {word.lower() for word in _WORD.findall(unicodedata.normalize("NFC", answer_of(text)))}
     return said == {"yes"} if len(said) == 1 else None
