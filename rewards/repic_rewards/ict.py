@@ -42,8 +42,10 @@ def score_names(
       of `absent[i]` that is not used.
     - paper: the exact text `<bo>`; with one name, `</bo>` scores 0.0. `absent` and `aliases` are not looked at.
 
-    Raises `ValueError` where neither a required nor an absent name is given, or lists do not fit.
+    Raises `ValueError` where neither a required nor an absent name is given, lists do not fit, or the mode is unknown.
     """
+    if mode not in ("strict", "paper"):
+        raise ValueError(f"unknown mode {mode!r}; there are strict, paper")
     wishes = _wishes(len(completions), required, absent, aliases)
     numbers: dict[Wish, int] = {}
     of_text = np.fromiter((numbers.setdefault(wish, len(numbers)) for wish in wishes), np.int32, len(wishes))

@@ -127,11 +127,12 @@ class NameMatcher:
 
     def find_in(self, buffer: np.ndarray, offsets: np.ndarray, sets: Sets | None = None) -> Mentions:
         """The same on a buffer made by `encode` (strict mode expects NFC). The GIL is free while it runs."""
+        _check_offsets(buffer, offsets)
         texts, names = len(offsets) - 1, len(self.names)
         if sets is None:
             everyone = np.arange(names, dtype=np.int32)
             sets = Sets(np.zeros(texts, np.int32), np.array([0, names], np.int64), everyone)
-        _check_ranges(buffer, offsets, sets, names)
+        _check_sets(sets, texts, names)
         buffer = buffer.view()
         buffer.flags.writeable = False  # one type for numba, so that there is one compiled version
         search = search_strict if self.mode == "strict" else search_paper
@@ -164,13 +165,17 @@ def _check_distinct(names: Sequence[str]) -> None:
         seen.add(name)
 
 
-def _check_ranges(buffer: np.ndarray, offsets: np.ndarray, sets: Sets, names: int) -> None:
+def _check_offsets(buffer: np.ndarray, offsets: np.ndarray) -> None:
     """Kernels do not check bounds: wrong offsets must not reach them."""
-    texts = len(offsets) - 1
-    if texts < 0 or offsets[0] < 0 or offsets[-1] > len(buffer) or (np.diff(offsets) < 0).any():
+    if not len(offsets) or offsets[0] < 0 or offsets[-1] > len(buffer) or (np.diff(offsets) < 0).any():
         raise ValueError(f"offsets do not ascend within the {len(buffer)} bytes of the buffer")
+
+
+def _check_sets(sets: Sets, texts: int, names: int) -> None:
     if len(sets.of_text) != texts or (texts and not 0 <= sets.of_text.min() <= sets.of_text.max() < len(sets.at) - 1):
         raise ValueError("each text needs one of the sets of names")
+    if sets.at[0] != 0 or sets.at[-1] != len(sets.names) or (np.diff(sets.at) < 0).any():
+        raise ValueError(f"the sets do not ascend within the {len(sets.names)} names they hold")
     if len(sets.names) and not 0 <= sets.names.min() <= sets.names.max() < names:
         raise ValueError(f"there is no such name; there are {names}")
 
