@@ -32,7 +32,7 @@ def perfect(record: Record) -> str:
         return "yes" if record.answer.value else "No."
     if isinstance(record.answer, Box):
         box = record.answer
-        return language.box_text((int(box.x1), int(box.y1), int(box.x2), int(box.y2)))
+        return f'{{"bbox_2d": [{box.x1:.0f}, {box.y1:.0f}, {box.x2:.0f}, {box.y2:.0f}]}}'
     if record.task == "where":
         name = record.references[0].name
         thing = next(o for o in record.meta["objects"] if o["name"] == name)
