@@ -33,7 +33,7 @@ EXAMPLES = """Examples:
 @app.command(epilog=EXAMPLES)
 def caption(
     ctx: typer.Context,
-    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE...", help="Pictures, or folders of pictures.")],
+    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE", help="Pictures, or folders of pictures.")],
     db: Annotated[Path | None, typer.Option(help="Database of concepts; without it captions are generic.")] = None,
     concepts: Annotated[
         str | None, typer.Option(help="Names to show to the model, with commas between; nothing is looked for.")

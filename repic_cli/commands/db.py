@@ -23,7 +23,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 def add(
     ctx: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="DB", help="Folder of the database; made if it is not there.")],
-    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE...", help="Pictures that show the concept.")],
+    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE", help="Pictures that show the concept.")],
     name: Annotated[str, typer.Option(help="Name that captions use.")],
     info: Annotated[str, typer.Option(help="What is known about it, in a sentence or two.")] = "",
     category: Annotated[str, typer.Option(help="What it is: dog, person, bag ...")] = "",

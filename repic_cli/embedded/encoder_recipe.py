@@ -80,9 +80,12 @@ class Heads(nn.Module):
         self.readers = nn.ModuleList(nn.Linear(DIMENSION, size) for size in sizes)
 
 
-def train_encoder(out: Path, minutes: float = 15, seed: int = 0, resume: bool = True, lr: float = 2e-3) -> Path:
+def train_encoder(
+    out: Path, minutes: float = 15, seed: int = 0, resume: bool = True, lr: float = 2e-3, examined: int = 2000
+) -> Path:
     """Train the encoder into `out/encoder`; goes on from `out/encoder.pt` if there is one and `resume` is set.
 
+    `minutes` is the budget of training in all, resumed or not; `examined` the number of crops of the last exam.
     Appends to `out/log.jsonl`, prints every row, and works on the CPU (one thread is enough) or a GPU.
     """
     import open_clip
@@ -111,7 +114,7 @@ def train_encoder(out: Path, minutes: float = 15, seed: int = 0, resume: bool = 
             stage.log(loss=round(loss, 3), threshold=round(float(heads.threshold.detach()), 3), held_out=exam(model))
             stage.save()
     stage.save()
-    final = exam(model, count=2000)
+    final = exam(model, count=examined)
     stage.log(held_out=final)
     return export(model, out, final)
 
