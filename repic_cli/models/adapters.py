@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repic_cli.models.load import first_line
+from repic_cli.models.load import HUB_ID, first_line
 from repic_plugins.errors import ModelError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def adapter_folder(adapter: str | Path) -> Path:
             if not (path / name).is_file():
                 raise ModelError(f"{path}: not an adapter in PEFT format (no {name})")
         return path
-    if path.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(adapter)):
+    if path.exists() or not HUB_ID.fullmatch(str(adapter)):
         raise ModelError(f"{adapter}: no such adapter; give a run folder, an adapter folder or a Hub id")
     return _download(str(adapter))
 
@@ -97,7 +97,9 @@ def _download(name: str) -> Path:
     try:
         folder = Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, OURS]))
     except Exception as error:
-        raise ModelError(f"{name}: cannot be had from the Hugging Face Hub ({first_line(error)})") from error
+        raise ModelError(
+            f"{name}: no such folder, and cannot be had from the Hugging Face Hub ({first_line(error)})"
+        ) from error
     for file in (CONFIG, WEIGHTS):
         if not (folder / file).is_file():
             raise ModelError(f"{name}: not an adapter in PEFT format (no {file})")
@@ -135,7 +137,7 @@ def check_base(backbone: Backbone, folder: Path, config: dict[str, Any]) -> None
             raise ModelError(_mismatch(backbone, folder, "its base has other weights", made_for))
         return
     names = [name.rpartition("/")[2].casefold() for name in (str(made_for), backbone.name)]
-    both_on_hub = all(re.fullmatch(r"[\w.-]+/[\w.-]+", name) for name in (str(made_for), backbone.name))
+    both_on_hub = all(HUB_ID.fullmatch(name) for name in (str(made_for), backbone.name))
     if both_on_hub and not Path(str(made_for)).exists() and names[0] not in names[1] and names[1] not in names[0]:
         raise ModelError(_mismatch(backbone, folder, "the names differ", made_for))
 

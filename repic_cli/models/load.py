@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 EMBEDDED = "embedded"
 EMBEDDED_VARIABLE = "REPIC_EMBEDDED_MODEL"
 """Overrides the folder of the embedded model (for people who work on it)."""
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def locate(model: str | Path) -> Source:
         return Source(name, str(path), embedded=_is_embedded(path))
     if path.exists():
         raise ModelError(f"{name}: a model is a folder with config.json and *.safetensors, not a file")
-    if not _HUB_ID.fullmatch(name):
+    if not HUB_ID.fullmatch(name):
         raise ModelError(f"{name}: no such folder, and not a Hub id such as Qwen/Qwen2.5-VL-7B-Instruct")
     return Source(name, name)
 
@@ -222,8 +222,8 @@ def _explained(source: Source) -> Iterator[None]:
     except (OSError, json.JSONDecodeError) as error:
         if source.folder is None:
             raise ModelError(
-                f"{source.name}: cannot be had from the Hugging Face Hub ({first_line(error)}); "
-                "give a local folder, or --model embedded"
+                f"{source.name}: no such folder, and cannot be had from the Hugging Face Hub ({first_line(error)}); "
+                "give a folder with the model, or --model embedded"
             ) from error
         raise ModelError(f"{source.name}: cannot read the model in {source.place}: {first_line(error)}") from error
     except Exception as error:  # safetensors, pydantic and others have no common base

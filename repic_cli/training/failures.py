@@ -5,11 +5,15 @@ from __future__ import annotations
 import errno
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from repic_cli.training.run_folder import RunFolder
-from repic_plugins.errors import RepicError
+from repic_plugins.errors import OptionError, RepicError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL_SIGNS = ("PytorchStreamWriter", *(f"os error {number}" for number in FULL))
+"""How the writers of torch and safetensors, which raise no OSError, tell that the disk is full."""
 
 
 @contextmanager
@@ -33,31 +37,42 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def explained(folder: RunFolder) -> Iterator[None]:
-    """Errors of writing and of memory as one line each."""
+    """Errors of writing and of memory as one line each, with how to go on; all others as they are."""
     try:
         yield
     except RepicError:
         raise
-    except (RuntimeError, OSError) as error:
-        raise _translate(error, folder) from error
+    except Exception as error:
+        what = _explain(error, folder)
+        if what is None:
+            raise
+        again = f"; go on with: repic train --resume {folder.path}" if folder.last_checkpoint() else ""
+        raise RepicError(what + again) from error
 
 
-def _translate(error: Exception, folder: RunFolder) -> Exception:
+def _explain(error: Exception, folder: RunFolder) -> str | None:
     text = str(error)
-    checkpoint = folder.last_checkpoint()
-    hint = f"; go on with: repic train --resume {folder.path}" if checkpoint else ""
-    # torch's and safetensors' writers report a full disk in words of their own.
-    if isinstance(error, OSError) or any(sign in text for sign in ("No space left", "PytorchStreamWriter", "File too")):
-        what = "the disk is full" if _is_full(error, text) else text.splitlines()[0]
-        return RepicError(f"{folder.path}: cannot write the run: {what}{hint}")
     if "out of memory" in text.lower():
-        return RepicError(
+        return (
             "out of memory: give a smaller train.per_device_batch_size with more train.gradient_accumulation, "
-            f"train.gradient_checkpointing=true, or a smaller model.max_pixels{hint}"
+            "train.gradient_checkpointing=true, or a smaller model.max_pixels"
         )
-    return error
+    if getattr(error, "errno", None) in FULL or any(sign in text for sign in FULL_SIGNS):
+        return f"{folder.path}: cannot write the run: the disk is full"
+    if isinstance(error, OSError):
+        return f"{folder.path}: cannot write the run: {error.strerror or text}"
+    return None
 
 
-def _is_full(error: Exception, text: str) -> bool:
-    number = getattr(error, "errno", None)
-    return number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left" in text or "StreamWriter" in text
+def check_reporting(names: Sequence[str]) -> None:
+    """Raise `OptionError` for a tracker that transformers does not know or that is not installed."""
+    if not names:
+        return
+    from transformers.integrations import INTEGRATION_TO_CALLBACK, get_available_reporting_integrations
+
+    for name in names:
+        if name not in INTEGRATION_TO_CALLBACK:
+            known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
+            raise OptionError(f"--report-to: unknown tracker {name!r}; there are {known}")
+        if name not in get_available_reporting_integrations():
+            raise OptionError(f"--report-to {name}: it is not installed; pip install {name}")

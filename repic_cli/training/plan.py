@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from repic_cli.data.prompts import Prompts
@@ -34,12 +35,12 @@ class Plan:
     def records(self) -> tuple[Record, ...]:
         return self.loaded.records
 
-    @property
+    @cached_property
     def prompts(self) -> Prompts:
         """The prompts of the run, in order."""
         return Prompts(self.records, self.tasks, self.schedule.rows, self.config.data.seed)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Changes when records or their order do; a run goes on with the same data only."""
         digest = hashlib.blake2b(digest_size=16)
@@ -108,7 +109,10 @@ def make_plan(config: RunConfig, registry: PluginRegistry, processes: int = 1) -
     from repic_plugins.scoring import close_rewards
 
     config.check_batch(processes)
-    specs = with_options(parse_rewards(config.rewards.selection), config.rewards.options)
+    specs = parse_rewards(config.rewards.selection)
+    for spec in specs:  # a misspelt name makes its options look lost, so names come first
+        registry.select("reward", spec.name)
+    specs = with_options(specs, config.rewards.options)
     for name in config.data.options:
         registry.select("task", name)
     tasks = Tasks(registry, config.data)

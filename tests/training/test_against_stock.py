@@ -61,10 +61,13 @@ def stock_row(sample: Sample) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_two_processes(train_arguments: Callable[..., list[str]], mini_model: Path, tmp_path: Path) -> None:
-    """`accelerate launch` on two processes: gloo, on the CPU."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    """`accelerate launch` on two processes: gloo, on the CPU.
+
+    Its `--cpu` knows several processes with MPI only; `--multi_gpu` starts them as torchrun does, GPUs or not.
+    """
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    settings = ("train.per_device_batch_size=2", "train.save_steps=1")
+    settings = ("model.device=cpu", "train.per_device_batch_size=2", "train.save_steps=1")
     run = tmp_path / "run"
     arguments = train_arguments(run, "--max-steps", "2", "--json", settings=settings)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -56,6 +56,8 @@ def refused(outcome: tuple[int, str, str], code: int, *words: str) -> None:
         (("--set", "data.mix={oct=1}"), 2, ("data.mix",)),
         (("--set", "data.options={icd={}}"), 3, ("unknown task", "icd")),
         (("--max-steps", "0"), 2, ("train.max_steps",)),
+        (("--report-to", "wanddb"), 2, ("wanddb", "wandb")),
+        (("--report-to", "comet_ml"), 2, ("comet_ml", "not installed")),
     ],
 )
 def test_bad_options(

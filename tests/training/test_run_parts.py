@@ -154,7 +154,7 @@ def test_display_on_a_terminal_and_quiet() -> None:
     [
         (OSError(28, "No space left on device"), "the disk is full"),
         (RuntimeError("[enforce fail] PytorchStreamWriter failed writing file data/3"), "the disk is full"),
-        (RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"), "the disk is full"),
+        (RuntimeError("Error while serializing: I/O error: File too large (os error 27)"), "the disk is full"),
         (PermissionError(13, "Permission denied"), "Permission denied"),
         (RuntimeError("CUDA out of memory. Tried to allocate"), "train.per_device_batch_size"),
     ],
