@@ -94,8 +94,9 @@ def choose_model(model: str | None, adapter: str | None, preset: str | None) -> 
 
     if adapter is not None and model is None and preset is None:
         run = Path(adapter).expanduser()
+        # `--adapter runs/a` and `--adapter runs/a/adapter` are the same adapter.
         for file in (run / "config.toml", run.parent / "config.toml"):
-            if file.is_file():
+            if run.is_dir() and file.is_file():
                 return load_config(file)
     return resolve(preset, overrides={"model.name": model})
 
