@@ -53,7 +53,8 @@ def _finite(value: Any) -> Any:
 class StopRequest(TrainerCallback):
     """Turns the first Ctrl-C (or SIGTERM) into an orderly end, after the step and with a checkpoint. The second stops.
 
-    With several processes all stop after the same step, whichever of them got the signal.
+    With several processes all stop after the same step, whichever of them got the signal. `say` is called from within
+    the signal handler.
     """
 
     def __init__(self, schedule: Schedule, say: Callable[[str], None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import defaultdict, deque
 from collections.abc import Mapping
@@ -37,6 +38,11 @@ class Display:
     def warn(self, text: str) -> None:
         """One line that a user should not miss."""
         self.console.print(f"warning: {text}", style="yellow", markup=False)
+
+    def say_now(self, text: str) -> None:
+        """One line from within a signal handler, where Rich may be in the middle of something: straight to stderr."""
+        if not self.quiet:
+            os.write(2, f"\n{text}\n".encode())
 
     def start(self, done: int, steps: int) -> None:
         """Show the bar, if this is a terminal."""

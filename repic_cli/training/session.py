@@ -82,7 +82,7 @@ class Session:
         from repic_cli.training.callbacks import StopRequest
 
         begin, planned = time.perf_counter(), self.plan.schedule.steps
-        stop = StopRequest(self.plan.schedule, self.show.say)
+        stop = StopRequest(self.plan.schedule, self.show.say_now)
         with quiet(), explained(self.folder):
             phases = Phases()
             scorer = self._scorer(phases)

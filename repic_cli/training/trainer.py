@@ -18,6 +18,7 @@ from repic_cli.models.adapters import WEIGHTS
 from repic_cli.training.arguments import grpo_arguments
 from repic_cli.training.dataset import make_dataset
 from repic_cli.training.run_folder import RunFolder, mark_checkpoint
+from repic_cli.training.vision_memo import remember_pictures
 from repic_plugins.errors import ModelError
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class RepicTrainer(GRPOTrainer):
         )
         for noisy in (PrinterCallback, ProgressCallback):
             self.remove_callback(noisy)
+        self.memo = remember_pictures(self.model)
 
     def _send_telemetry(self) -> None:
         """Nothing is reported to anybody."""
@@ -66,6 +68,8 @@ class RepicTrainer(GRPOTrainer):
             return super()._generate_single_turn(*args, **kwargs)
 
     def _generate_and_score_completions(self, *args: Any, **kwargs: Any) -> Any:
+        if self.memo is not None:
+            self.memo.clear()
         with self.phases.measure("prepare"):
             return super()._generate_and_score_completions(*args, **kwargs)
 
