@@ -97,6 +97,7 @@ def recalled(texts: Sequence[str], wanted: Sequence[Sequence[str]]) -> list[int]
 def score_boxes(part: Slice, texts: Sequence[str], frame: Frame) -> dict[str, Measure]:
     """Boxes against the truth; no box, or more than one, is an IoU of 0."""
     import numpy as np
+
     from repic_rewards.boxes import iou
     from repic_rewards.parsing import parse_boxes
 
