@@ -28,6 +28,19 @@ def build(
     typer.echo(f"the model is in {model}; measure it: repic embedded evaluate --model {model}")
 
 
+@app.command(epilog="Example: repic embedded encoder my-encoder/ --minutes 15")
+def encoder(
+    out: Annotated[Path, typer.Argument(help="Folder for checkpoint, log.jsonl and the finished encoder/.")],
+    minutes: Annotated[float, typer.Option(min=0.01, help="Budget of training.")] = 15,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights and pictures.")] = 0,
+) -> None:
+    """Train the embedded image encoder for retrieval; the same command resumes a stopped build."""
+    from repic_cli.embedded.encoder_recipe import train_encoder
+
+    train_encoder(out, minutes=minutes, seed=seed, resume=True)
+    typer.echo(f"the encoder is in {out / 'encoder'}")
+
+
 @app.command(epilog="Example: repic embedded evaluate --adapter runs/tiny --count 256 --json")
 def evaluate(
     model: Annotated[str, typer.Option(help="`embedded` or the folder of another model of the world.")] = "embedded",
