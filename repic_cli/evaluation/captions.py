@@ -100,6 +100,12 @@ def names_said(text: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def repeats_a_name(text: str) -> bool:
+    """Whether the caption gives one name to two objects: the cheap way to a name without telling things apart."""
+    said = [mention.name for mention in parse_caption(text) if mention.name]
+    return len(set(said)) < len(said)
+
+
 def _pair(mentions: Sequence[Mention], objects: Sequence[Object]) -> list[tuple[Mention, Object]]:
     """Mentions and objects one to one, best fit first (attributes in common, the place breaks ties)."""
     fits = []

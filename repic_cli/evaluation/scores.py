@@ -30,6 +30,7 @@ def _concepts(count: int) -> str:
 KINDS: Mapping[str, Kind] = {
     **{f"recall_{n}": Kind("Names", f"name recall, {_concepts(n)}", headline=True) for n in CONCEPTS},
     "unasked": Kind("Names", "captions with a name nobody asked for", "lower"),
+    "repeated": Kind("Names", "captions that give one name to two objects", "lower"),
     **{
         f"binding_{n}": Kind("Binding", f"said names at the right place, {_concepts(n)}", headline=True)
         for n in CONCEPTS

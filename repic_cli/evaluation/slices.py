@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from repic_cli.evaluation.captions import ATTRIBUTES, binding, looks, names_said
+from repic_cli.evaluation.captions import ATTRIBUTES, binding, looks, names_said, repeats_a_name
 from repic_cli.evaluation.scores import Measure
 from repic_cli.evaluation.statistics import Tally
 from repic_plugins.types import Box, BoxFrame, ImageRef, Names, Record, Sample, YesNo
@@ -79,6 +79,7 @@ def score_names(part: Slice, texts: Sequence[str]) -> dict[str, Measure]:
         "unasked": _yes_no(
             "unasked", [bool(names_said(text) - set(names)) for text, names in zip(texts, wanted, strict=True)]
         ),
+        "repeated": _yes_no("repeated", [repeats_a_name(text) for text in texts]),
         "length": Measure("length", _tally([len(text) for text in texts], [1] * len(texts))),
     }
 

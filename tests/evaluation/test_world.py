@@ -82,6 +82,16 @@ def test_names_in_any_order_are_recalled_but_not_bound() -> None:
     assert chance is not None and 0.2 < chance < 0.5
 
 
+def test_one_name_for_everything_is_noticed() -> None:
+    def repeat(record: Record) -> str:
+        name = next(item["name"] for item in record.meta["objects"] if item["name"])
+        return described(record, [name] * len(record.meta["objects"]))
+
+    scores = answered(lambda record: repeat(record) if record.task == "ict" else perfect(record))
+    assert scores["recall_2"].value == 0.5 and scores["binding_2"].value == 0
+    assert scores["repeated"].value > 0.6 and answered(perfect)["repeated"].value == 0
+
+
 def test_a_model_without_names_has_no_binding() -> None:
     def nameless(record: Record) -> str:
         return described(record, [None] * len(record.meta["objects"]))
