@@ -90,7 +90,10 @@ class RepicTrainer(GRPOTrainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """The trained adapter alone: neither TRL's frozen copy of a starting adapter nor the processor."""
         if self.args.should_save:
-            self.model.save_pretrained(output_dir, state_dict=state_dict, selected_adapters=[ADAPTER])
+            # PEFT would ask the Hub whether the vocabulary has grown; adapters of ours hold no embeddings.
+            self.model.save_pretrained(
+                output_dir, state_dict=state_dict, selected_adapters=[ADAPTER], save_embedding_layers=False
+            )
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Save only where the run can go on exactly, and mark the checkpoint when all processes have written."""
