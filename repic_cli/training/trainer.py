@@ -116,7 +116,7 @@ class RepicTrainer(GRPOTrainer):
         from safetensors.torch import load_file
 
         weights = load_file(Path(resume_from_checkpoint) / WEIGHTS)
-        expected = get_peft_model_state_dict(self.model, adapter_name=ADAPTER)
+        expected = get_peft_model_state_dict(self.model, adapter_name=ADAPTER, save_embedding_layers=False)
         if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in expected.items()}:
             raise ModelError(
                 f"{resume_from_checkpoint}: the checkpoint does not fit the model; was config.toml changed?"
