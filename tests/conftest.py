@@ -58,7 +58,8 @@ def mini_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     full = make_model(tokenizer)
     config = full.config
     config.text_config.update({"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2})
-    config.text_config.update({"num_attention_heads": 2, "num_key_value_heads": 1, "layer_types": ["full_attention"] * 2})
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "layer_types": ["full_attention"] * 2}
+    config.text_config.update(heads)
     config.text_config.rope_parameters["mrope_section"] = [1] * 8
     config.vision_config.update({"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2})
     config.vision_config.update({"out_hidden_size": 32, "fullatt_block_indexes": [0, 1]})
