@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repic_cli.evaluation.captions import binding
+from repic_cli.embedded.language import parse_caption
 from repic_cli.reports.html import Caption, Example, Known, Report, Shown
 
 if TYPE_CHECKING:
@@ -70,19 +70,17 @@ def examples(result: DemoResult, database: Path, queries: Path) -> list[Example]
     return made
 
 
-def _caption(said: Mapping[str, Any], objects: list[Mapping[str, Any]]) -> Caption:
+def _caption(said: Mapping[str, Any], objects: Sequence[Mapping[str, Any]]) -> Caption:
     """The caption, and for each name that it puts somewhere whether that is right."""
     text = said["caption"]
-    true = {item["name"] for item in objects}
+    true = {item["name"]: item["position"] for item in objects if item["name"]}
+    mentions = parse_caption(text)
     placed = {}
-    for hit in said["concepts"]:
-        name = hit["name"]
-        if name not in true:
-            placed[name] = False
-            continue
-        counts = binding(text, objects, [name])
-        if counts.placed:
-            placed[name] = counts.placed_right == 1
+    for name in {hit["name"] for hit in said["concepts"]}:
+        verdicts = [mention.position == true.get(name) for mention in mentions if mention.name == name]
+        # Said more often than it was understood: which verdict belongs to which is not known.
+        if len(verdicts) == text.count(f"<{name}>"):
+            placed[name] = verdicts
     return Caption(text, placed)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
-    from repic_cli.embedded.world import Identity
+    from repic_cli.embedded.world import Identity, Scene
 
 CONCEPTS = 8
 QUERIES: tuple[tuple[int, int], ...] = ((1, 0), (2, 0), (2, 1), (3, 0))
@@ -93,9 +93,19 @@ def read_queries(folder: Path) -> list[Query]:
     return [Query(folder / name, objects) for name, objects in truth.items()]
 
 
-def _scene(rng: np.random.Generator, chosen: Sequence[Identity], strangers: int, members: Sequence[Identity]) -> Any:
+def _scene(rng: np.random.Generator, chosen: Sequence[Identity], strangers: int, members: Sequence[Identity]) -> Scene:
+    """A scene whose things do not touch: boxes are proposed without a model, which takes things that touch for one."""
     from repic_cli.embedded.world import identities, pick, render_scene
 
     others = pick(rng, identities("held_out"), strangers, without=members)
     everyone = [*chosen, *others]
-    return render_scene(rng, [everyone[int(index)] for index in rng.permutation(len(everyone))])
+    while True:
+        scene = render_scene(rng, [everyone[int(index)] for index in rng.permutation(len(everyone))])
+        boxes = [placed.box for placed in scene.objects]
+        if all(_apart(one, other) for i, one in enumerate(boxes) for other in boxes[:i]):
+            return scene
+
+
+def _apart(one: Sequence[int], other: Sequence[int], gap: int = 3) -> bool:
+    """Whether there are at least `gap` pixels between two boxes."""
+    return one[2] + gap <= other[0] or other[2] + gap <= one[0] or one[3] + gap <= other[1] or other[3] + gap <= one[1]

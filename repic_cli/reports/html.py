@@ -43,10 +43,13 @@ class Known:
 
 @dataclass(frozen=True)
 class Caption:
-    """A caption; `placed[name]` tells whether a name stands at the right object, where that is known."""
+    """A caption; `placed[name]` tells of each time the name is said whether it stands at the right object.
+
+    It may be shorter, or leave names out: then that is not known.
+    """
 
     text: str
-    placed: Mapping[str, bool] = field(default_factory=dict)
+    placed: Mapping[str, Sequence[bool]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -130,12 +133,13 @@ def pieces(caption: Caption, names: Sequence[str]) -> list[Piece]:
 
 def _cut(caption: Caption, names: Sequence[str], pattern: re.Pattern[str]) -> Iterator[Piece]:
     end = 0
+    placed = {name: iter(verdicts) for name, verdicts in caption.placed.items()}
     for match in pattern.finditer(caption.text):
         if match.start() > end:
             yield Piece(caption.text[end : match.start()])
         name = match["tag"] or match.groupdict().get("bare") or ""
         color = chip_of(list(names).index(name)) if name in names else ""
-        yield Piece(match[0], name, color, caption.placed.get(name))
+        yield Piece(match[0], name, color, next(placed[name], None) if name in placed else None)
         end = match.end()
     if end < len(caption.text):
         yield Piece(caption.text[end:])

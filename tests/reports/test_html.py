@@ -51,7 +51,7 @@ def report(name: str = "luna") -> Report:
         [Shown(name, (10, 10, 60, 60), 0.91)],
         [Known(name, picture("red"), f"info of {name}")],
         Caption(f"A star, <{name}>."),
-        Caption(f"<{name}> and <stranger>.", {name: True}),
+        Caption(f"<{name}> and <stranger>.", {name: [True]}),
     )
     facts = {name: {name: name}}
     return Report(name, name, scores(0.4), scores(0.9), [example], b"\x89PNG", facts, [(name, name)])
@@ -120,3 +120,8 @@ def test_writing_replaces_the_old_page(tmp_path: Path) -> None:
     write_report(Report("one"), path)
     write_report(Report("two"), path)
     assert "two" in path.read_text() and [p.name for p in path.parent.iterdir()] == ["report.html"]
+
+
+def test_each_mention_has_its_own_verdict() -> None:
+    got = pieces(Caption("<bo> and <bo> and <bo>", {"bo": [True, False]}), ["bo"])
+    assert [piece.placed for piece in got if piece.name] == [True, False, None]
