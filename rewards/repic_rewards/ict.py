@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import repeat
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 
 from repic_rewards.formats import answer_of
-from repic_rewards.names import Mode, NameMatcher, encode
+from repic_rewards.names import Mentions, Mode, NameMatcher, encode
 from repic_rewards.search import Sets
 
 STUFFED = 0.5
 """A caption of which more than this share of the words are the wanted names says nothing else."""
-
-Names = tuple[str, ...]
-Wish = tuple[Names, Names, tuple[Names, ...]]
-"""Required names, absent names, and the aliases of the required ones."""
 
 
 def score_names(
@@ -46,96 +42,135 @@ def score_names(
     """
     if mode not in ("strict", "paper"):
         raise ValueError(f"unknown mode {mode!r}; there are strict, paper")
-    wishes = _wishes(len(completions), required, absent, aliases)
-    numbers: dict[Wish, int] = {}
-    of_text = np.fromiter((numbers.setdefault(wish, len(numbers)) for wish in wishes), np.int32, len(wishes))
+    groups = _group(len(completions), required, absent, aliases)
     if mode == "paper":
-        return _paper(completions, of_text, list(numbers), min_chars)
-    texts = [answer_of(text) for text in completions]
-    plan = _plan(list(numbers))
-    found = plan.matcher.find_in(*encode(texts), Sets(of_text, plan.at, plan.names))
-    needed, named = plan.needed[found.place], found.count > 0
-    hits = _per_text(found.text[needed & named], len(texts))
-    wrong = _per_text(found.text[~needed & named], len(texts))
-    wanted, unwanted = plan.wanted[of_text], np.diff(plan.at)[of_text] - plan.wanted[of_text]
-    share = np.where(
-        wanted > 0, hits / np.maximum(wanted, 1) - absent_penalty * wrong, 1 - wrong / np.maximum(unwanted, 1)
-    )
-    cheats = found.closed > 0
-    if max_repeats is not None:
-        cheats |= needed & (found.count > max_repeats)
-    refused = _per_text(found.text[cheats], len(texts)) > 0
-    refused |= found.name_words > STUFFED * found.words
-    refused |= np.fromiter(map(len, texts), np.int64, len(texts)) < min_chars
-    return np.where(refused, 0.0, np.maximum(share, 0.0)).tolist()
+        scores = _paper(completions, groups, min_chars)
+    else:
+        texts = [answer_of(text) if "<answer>" in text else text for text in completions]
+        scores = _strict(texts, groups, min_chars, absent_penalty, max_repeats)
+    return scores.tolist()
 
 
-def _paper(completions: Sequence[str], of_text: np.ndarray, wishes: Sequence[Wish], min_chars: int) -> list[float]:
-    """By the paper's code, which counts a name that is required twice as two names."""
-    everyone = sorted({name for required, _, _ in wishes for name in required})
-    matcher = NameMatcher(everyone, mode="paper")
-    index = {name: number for number, name in enumerate(everyone)}
-    sets = [list(dict.fromkeys(index[name] for name in required)) for required, _, _ in wishes]
-    times = np.array([w[0].count(everyone[name]) for w, part in zip(wishes, sets, strict=True) for name in part], float)
-    at = np.cumsum([0, *map(len, sets)], dtype=np.int64)
-    names = np.array([name for part in sets for name in part], np.int32)
-    found = matcher.find_in(*encode(completions, nfc=False), Sets(of_text, at, names))
-    texts = len(completions)
-    wanted = np.array([len(required) for required, _, _ in wishes])[of_text]
-    hits = np.bincount(found.text, times[found.place] * (found.count > 0), minlength=texts)
-    refused = (wanted == 1) & (_per_text(found.text[found.closed > 0], texts) > 0)
-    refused |= np.fromiter(map(len, completions), np.int64, texts) < min_chars
-    return np.where(refused, 0.0, hits / np.maximum(wanted, 1)).tolist()
+class _Groups(NamedTuple):
+    """Completions by what they are asked for: usually the G completions of a prompt share the same objects."""
+
+    of_text: np.ndarray  # (N,) int32
+    required: list[Sequence[str]]
+    absent: list[Sequence[str]]
+    aliases: list[Sequence[Sequence[str]]]
 
 
-class _Plan(NamedTuple):
-    """What to look for: the names of each distinct wish, required ones first, as `Sets` wants them."""
-
-    matcher: NameMatcher
-    at: np.ndarray  # (S + 1,) int64
-    names: np.ndarray  # (K,) int32
-    needed: np.ndarray  # (K,) bool
-    wanted: np.ndarray  # (S,) int64: required names of each wish
-
-
-def _plan(wishes: Sequence[Wish]) -> _Plan:
-    index: dict[tuple[str, Names], int] = {}
-    sets, needed = [], []
-    for required, absent, aliases in wishes:
-        own = dict(zip(required, aliases or repeat(()), strict=False))
-        others = [name for name in dict.fromkeys(absent) if name not in own]
-        forms = [*own.items(), *((name, ()) for name in others)]
-        sets.append([index.setdefault(form, len(index)) for form in forms])
-        needed.append([True] * len(own) + [False] * len(others))
-    return _Plan(
-        NameMatcher([name for name, _ in index], [others for _, others in index], allow_duplicates=True),
-        np.cumsum([0, *map(len, sets)], dtype=np.int64),
-        np.array([name for part in sets for name in part], np.int32),
-        np.array([flag for part in needed for flag in part], bool),
-        np.array([sum(part) for part in needed], np.int64),
-    )
-
-
-def _wishes(
+def _group(
     texts: int,
     required: Sequence[Sequence[str]],
     absent: Sequence[Sequence[str]],
     aliases: Sequence[Sequence[Sequence[str]]],
-) -> list[Wish]:
-    """One wish for each text, as tuples, so that the texts of a group share one."""
-    absent, aliases = absent or [()] * texts, aliases or [()] * texts
-    if not texts == len(required) == len(absent) == len(aliases):
-        raise ValueError(f"{texts} completions, but names for {len(required)}, {len(absent)} and {len(aliases)}")
-    wishes = []
-    for row, (names, others, spelt) in enumerate(zip(required, absent, aliases, strict=True)):
+) -> _Groups:
+    columns = [list(column or ((),) * texts) for column in (required, absent, aliases)]
+    if any(len(column) != texts for column in columns):
+        first, second, third = map(len, columns)
+        raise ValueError(f"{texts} completions, but names for {first}, {second} and {third}")
+    numbers: dict[tuple[int, ...], int] = {}
+    # Objects that the columns hold have distinct ids; equal ones that are not the same only make one group more.
+    keys = zip(*(map(id, column) for column in columns), strict=True)
+    of_text = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int32)
+    first = np.unique(of_text, return_index=True)[1].tolist()
+    wanted, unwanted, spelt = ([column[row] for row in first] for column in columns)
+    for row, names, others, forms in zip(first, wanted, unwanted, spelt, strict=True):
         if not names and not others:
             raise ValueError(f"completion {row}: no name is required or absent")
-        if spelt and len(spelt) != len(names):
-            raise ValueError(f"completion {row}: {len(spelt)} lists of aliases for {len(names)} names")
-        wishes.append((tuple(names), tuple(others), tuple(map(tuple, spelt))))
-    return wishes
+        if forms and len(forms) != len(names):
+            raise ValueError(f"completion {row}: {len(forms)} lists of aliases for {len(names)} names")
+    return _Groups(of_text, wanted, unwanted, spelt)
 
 
-def _per_text(texts: np.ndarray, count: int) -> np.ndarray:
-    """How often each text number appears, (count,)."""
-    return np.bincount(texts, minlength=count)
+class _Plan(NamedTuple):
+    """What to look for. Place k of the sets is the name `sets.names[k]` of its group."""
+
+    matcher: NameMatcher
+    sets: Sets
+    needed: np.ndarray  # (K,) bool: a required name, not an absent one
+    times: np.ndarray  # (K,) int64: how often the group gives the name
+    wanted: np.ndarray  # (S,) int64: required names of each group
+    unwanted: np.ndarray  # (S,) int64
+
+
+def _plan(groups: _Groups, mode: Mode) -> _Plan:
+    """Each name once in a group; one that is required is not absent."""
+    absent = groups.absent if mode == "strict" else [()] * len(groups.required)
+    names = list(chain.from_iterable(chain.from_iterable(zip(groups.required, absent, strict=True))))
+    index: dict[str, int] = {}
+    numbers = np.array([index.setdefault(name, len(index)) for name in names], np.int64)
+    sizes = np.array([(len(a), len(b)) for a, b in zip(groups.required, absent, strict=True)], np.int64).reshape(-1, 2)
+    owner = np.repeat(np.arange(len(sizes)), sizes.sum(axis=1))
+    # Required names come first in a group, so the first place of a name is a required one if there is one.
+    found = np.unique(owner * max(len(index), 1) + numbers, return_index=True, return_counts=True)
+    order = np.argsort(found[1])
+    first, times = found[1][order], found[2][order]
+    needed = np.repeat(np.tile([True, False], len(sizes)), sizes.reshape(-1))[first]
+    total = np.bincount(owner[first], minlength=len(sizes))
+    wanted = np.bincount(owner[first], needed, minlength=len(sizes)).astype(np.int64)
+    spellings, chosen = _spellings(groups, absent, names, numbers, list(index), mode)
+    matcher = NameMatcher(*spellings, mode=mode, allow_duplicates=True)
+    at = np.concatenate([[0], np.cumsum(total)]).astype(np.int64)
+    sets = Sets(groups.of_text, at, chosen[first].astype(np.int32))
+    return _Plan(matcher, sets, needed, times, wanted, total - wanted)
+
+
+def _spellings(
+    groups: _Groups,
+    absent: Sequence[Sequence[str]],
+    names: Sequence[str],
+    numbers: np.ndarray,
+    distinct: list[str],
+    mode: Mode,
+) -> tuple[tuple[list[str], list[tuple[str, ...]] | None], np.ndarray]:
+    """Names and aliases for a matcher, and the one for each given name: with other aliases, it is another one."""
+    if mode == "paper" or not any(groups.aliases):
+        return (distinct, None), numbers
+    rows: Iterable[Sequence[str]] = chain.from_iterable(
+        chain(forms or ((),) * len(own), ((),) * len(others))
+        for own, others, forms in zip(groups.required, absent, groups.aliases, strict=True)
+    )
+    index: dict[tuple[str, tuple[str, ...]], int] = {}
+    pairs = zip(names, map(tuple, rows), strict=True)
+    chosen = np.array([index.setdefault(pair, len(index)) for pair in pairs], np.int64)
+    return ([name for name, _ in index], [forms for _, forms in index]), chosen
+
+
+def _strict(
+    texts: Sequence[str], groups: _Groups, min_chars: int, absent_penalty: float, max_repeats: int | None
+) -> np.ndarray:
+    plan = _plan(groups, "strict")
+    found, short = _find(plan, texts, min_chars)
+    needed, named = plan.needed[found.place], found.count > 0
+    hits = np.bincount(found.text[needed & named], minlength=len(texts))
+    wrong = np.bincount(found.text[~needed & named], minlength=len(texts))
+    wanted, unwanted = plan.wanted[groups.of_text], plan.unwanted[groups.of_text]
+    share = hits / np.maximum(wanted, 1) - absent_penalty * wrong
+    share = np.where(wanted > 0, share, 1 - wrong / np.maximum(unwanted, 1))
+    cheats = found.closed > 0
+    if max_repeats is not None:
+        cheats |= needed & (found.count > max_repeats)
+    refused = np.bincount(found.text[cheats], minlength=len(texts)) > 0
+    refused |= short | (found.name_words > STUFFED * found.words)
+    return np.where(refused, 0.0, np.maximum(share, 0.0))
+
+
+def _paper(texts: Sequence[str], groups: _Groups, min_chars: int) -> np.ndarray:
+    """By the paper's code, which counts a name that is required twice as two names."""
+    plan = _plan(groups, "paper")
+    found, short = _find(plan, texts, min_chars)
+    wanted = np.array([len(names) for names in groups.required], np.int64)[groups.of_text]
+    hits = np.bincount(found.text, plan.times[found.place] * (found.count > 0), minlength=len(texts))
+    closed = np.bincount(found.text[found.closed > 0], minlength=len(texts)) > 0
+    return np.where(short | (closed & (wanted == 1)), 0.0, hits / np.maximum(wanted, 1))
+
+
+def _find(plan: _Plan, texts: Sequence[str], min_chars: int) -> tuple[Mentions, np.ndarray]:
+    """The mentions in all texts, and which texts are shorter than `min_chars`."""
+    buffer, offsets = encode(texts, nfc=plan.matcher.mode == "strict")
+    # ASCII has a byte a character, and asking each text again takes longer than looking at all bytes.
+    ascii_only = not len(buffer) or buffer.max() < 0x80
+    sizes = np.diff(offsets) if ascii_only else np.fromiter(map(len, texts), np.int64, len(texts))
+    return plan.matcher.find_in(buffer, offsets, plan.sets), sizes < min_chars

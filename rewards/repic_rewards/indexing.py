@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from repic_rewards._jit import kernel
 from repic_rewards.matching import lookup
-from repic_rewards.tokens import GAP, KIND, extend, hash_bytes, room_for, tokenise
+from repic_rewards.tokens import GAP, KIND, START, STOP, extend, hash_bytes, hash_token, room_for, tokenise
 from repic_rewards.unicode_tables import fold, plain, tables
 
 Spelling = tuple[str, int, int]
@@ -24,17 +24,22 @@ class Index(NamedTuple):
     phrases: np.ndarray  # (P + 1, 2) int64
     spellings: np.ndarray  # (E, 3) int64
     forms: np.ndarray  # (B,) uint8
+    initials: np.ndarray  # (M, 2) uint64: a bit for each ASCII byte that a folded spelling of the name starts with
 
 
-def join_utf8(texts: Sequence[str], end: bytes = b"") -> tuple[np.ndarray, np.ndarray]:
+def join_utf8(texts: Sequence[str], end: str = "") -> tuple[np.ndarray, np.ndarray]:
     """One UTF-8 buffer (B,) uint8, with `end` behind each text, and byte offsets (N + 1,) int64."""
-    try:
-        parts = list(map(str.encode, texts))
-    except UnicodeEncodeError:  # lone surrogates: no letters, but no reason to stop a training run either
+    whole = end.join([*texts, ""]) if end else "".join(texts)
+    sizes: Iterable[int] = map(len, texts)
+    if not whole.isascii():
         parts = [text.encode("utf-8", "surrogatepass") for text in texts]
-    offsets = np.zeros(len(parts) + 1, np.int64)
-    np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)) + len(end), out=offsets[1:])
-    return np.frombuffer(end.join([*parts, b""]) if end else b"".join(parts), np.uint8), offsets
+        whole_bytes = end.encode().join([*parts, b""])
+        sizes = map(len, parts)
+    else:
+        whole_bytes = whole.encode()
+    offsets = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum(np.fromiter(sizes, np.int64, len(texts)) + len(end), out=offsets[1:])
+    return np.frombuffer(whole_bytes, np.uint8), offsets
 
 
 def strict_index(spellings: Sequence[Spelling]) -> Index:
@@ -43,11 +48,11 @@ def strict_index(spellings: Sequence[Spelling]) -> Index:
     numbers, starts, folded = _group([entry[0] for entry in ordered])
     buffer, offsets = join_utf8([text for _, _, _, text in ordered])
     keys, ends = _table(len(buffer))
-    _index_phrases(buffer, offsets, numbers, keys, ends, *room_for(offsets), *tables())
+    _index_phrases(buffer, offsets, numbers, keys, ends, room_for(offsets), *tables())
     keys, ends = _shrunk(keys, ends)
     exact = [plain(text) for _, _, _, text in ordered]
     owners = [(name, bits) for _, name, bits, _ in ordered]
-    return _assemble(keys, ends, starts, owners, folded, exact)
+    return _assemble(keys, ends, starts, owners, folded, exact, _initials([entry[0] for entry in ordered], owners))
 
 
 def paper_index(names: Sequence[str]) -> Index:
@@ -58,7 +63,7 @@ def paper_index(names: Sequence[str]) -> Index:
     hashes = np.zeros(len(distinct), np.uint64)
     _hash_all(*join_utf8(distinct), hashes)
     _enter_all(hashes, np.arange(len(distinct), dtype=np.int32), keys, ends)
-    return _assemble(keys, ends, starts, [(name, 0) for _, name in ordered], distinct, [])
+    return _assemble(keys, ends, starts, [(name, 0) for _, name in ordered], distinct, [], np.zeros((0, 2), np.uint64))
 
 
 def _assemble(
@@ -68,12 +73,20 @@ def _assemble(
     owners: Sequence[tuple[int, int]],
     folded: Sequence[str],
     exact: Sequence[str],
+    initials: np.ndarray,
 ) -> Index:
-    forms, at = join_utf8([*folded, *exact], b"\0")
+    forms, at = join_utf8([*folded, *exact], "\0")
     spellings = np.zeros((len(owners), 3), np.int64)
     spellings[:, :2] = np.array(owners, np.int64).reshape(-1, 2)
     spellings[: len(exact), 2] = at[len(folded) : -1]
-    return Index(keys, ends, np.stack([starts, at[: len(folded) + 1]], axis=1), spellings, forms)
+    return Index(keys, ends, np.stack([starts, at[: len(folded) + 1]], axis=1), spellings, forms, initials)
+
+
+def _initials(folded: Sequence[str], owners: Sequence[tuple[int, int]]) -> np.ndarray:
+    masks = [0] * (1 + max((name for name, _ in owners), default=-1))
+    for text, (name, _) in zip(folded, owners, strict=True):
+        masks[name] |= 1 << ord(text[0]) if text[0].isascii() else 0
+    return np.array([(mask & (1 << 64) - 1, mask >> 64) for mask in masks], np.uint64).reshape(-1, 2)
 
 
 def _group(forms: Sequence[str]) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -115,17 +128,17 @@ def _index_phrases(
     keys: np.ndarray,
     ends: np.ndarray,
     tokens: np.ndarray,
-    hashes: np.ndarray,
     chars: np.ndarray,
     folds: np.ndarray,
 ) -> None:
     """Enter every beginning of every spelling; spelling `i` of the buffer belongs to `phrases[i]`."""
     for i in range(len(phrases)):
-        count = tokenise(buffer, offsets[i], offsets[i + 1], chars, folds, tokens, hashes)
+        count = tokenise(buffer, offsets[i], offsets[i + 1], chars, tokens)
         value = np.uint64(0)
         slot = 0
         for k in range(count):
-            value = extend(value, hashes[k], k > 0 and tokens[k, KIND] & GAP != 0)
+            token = hash_token(buffer, tokens[k, START], tokens[k, STOP], chars, folds)
+            value = extend(value, token, k > 0 and tokens[k, KIND] & GAP != 0)
             slot = lookup(keys, value)
             if slot < 0:
                 slot = -1 - slot

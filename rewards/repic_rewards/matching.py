@@ -3,7 +3,7 @@
 At each token a phrase grows token by token for as long as its hash is that of the beginning of some name; the
 longest phrase that is a permitted mention wins. Arrays that appear everywhere:
 
-- `tokens` and `hashes` as in `tokens.py`, `chars` and `folds` as in `unicode_tables.py`;
+- `tokens` as in `tokens.py`, `chars` and `folds` as in `unicode_tables.py`;
 - `phrases` (P + 1, 2) int64: SPELLINGS_AT and FOLDED_AT of each distinct folded spelling;
 - `spellings` (E, 3) int64: NAME, BITS and EXACT_AT of each spelling; those of one name stand together;
 - `forms` uint8: folded and exact texts, each with a zero byte behind it;
@@ -15,8 +15,8 @@ from __future__ import annotations
 import numpy as np
 
 from repic_rewards._jit import kernel
-from repic_rewards.tokens import END, GAP, KIND, START, STOP, extend, same_text
-from repic_rewards.unicode_tables import APOSTROPHE, HYPHEN, SOLO, UNDERSCORE, WORD
+from repic_rewards.tokens import END, GAP, KIND, START, STOP, extend, hash_token, same_text
+from repic_rewards.unicode_tables import ANGLE, APOSTROPHE, HYPHEN, SOLO, UNDERSCORE, WORD
 
 SPELLINGS_AT, FOLDED_AT = 0, 1
 NAME, BITS, EXACT_AT = 0, 1, 2
@@ -47,8 +47,8 @@ def lookup(keys: np.ndarray, value: np.uint64) -> int:
 
 @kernel
 def sign_of(buffer: np.ndarray, tokens: np.ndarray, i: int) -> int:
-    """The byte of a token that is a sign of one byte, else 0."""
-    return int(buffer[tokens[i, START]]) if tokens[i, KIND] & ~GAP == 0 else 0
+    """The first byte of a token that is a sign, whatever marks it carries; 0 for words, apostrophes and hyphens."""
+    return int(buffer[tokens[i, START]]) if tokens[i, KIND] & ~(GAP | ANGLE) == 0 else 0
 
 
 @kernel
@@ -205,7 +205,6 @@ def _is_permitted(
 def mention_at(
     buffer: np.ndarray,
     tokens: np.ndarray,
-    hashes: np.ndarray,
     i: int,
     slot: int,
     opened: int,
@@ -218,15 +217,15 @@ def mention_at(
     chars: np.ndarray,
     folds: np.ndarray,
 ) -> tuple[int, int, int]:
-    """The longest mention that starts at token `i`, whose hash is in `slot`: last token (-1: none), name, frame."""
+    """The longest mention that starts at token `i`, found in `slot`: last token (-1: none), name, frame."""
     found, whose, framed = -1, -1, BARE
     if not _starts(tokens, i):
         return found, whose, framed
-    value = keys[slot]
     begin = tokens[i, START]
-    last = i
+    value, last = keys[slot], i
     while slot >= 0:
-        phrase, end = ends[slot], tokens[last, STOP]
+        end = tokens[last, STOP]
+        phrase = ends[slot]
         if (
             phrase >= 0
             and _ends(buffer, tokens, last)
@@ -245,6 +244,7 @@ def mention_at(
         last += 1
         if tokens[last, KIND] & END:
             break
-        value = extend(value, hashes[last], tokens[last, KIND] & GAP != 0)
+        token = hash_token(buffer, tokens[last, START], tokens[last, STOP], chars, folds)
+        value = extend(value, token, tokens[last, KIND] & GAP != 0)
         slot = lookup(keys, value)
     return found, whose, framed

@@ -71,7 +71,7 @@ class Mentions:
 
 def encode(texts: Sequence[str], nfc: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """One UTF-8 buffer (B,) uint8 and byte offsets (N + 1,) int64; text `t` is `buffer[offsets[t]:offsets[t + 1]]`."""
-    if nfc:
+    if nfc and not all(map(str.isascii, texts)):
         texts = [text if text.isascii() else unicodedata.normalize("NFC", text) for text in texts]
     return join_utf8(texts)
 

@@ -17,16 +17,16 @@ from repic_rewards.matching import (
     SPELLINGS_AT,
     lookup,
     mention_at,
-    sign_of,
 )
-from repic_rewards.tokens import KIND, extend, hash_bytes, room_for, tokenise
-from repic_rewards.unicode_tables import UNDERSCORE, WORD, tables
+from repic_rewards.tokens import KIND, START, STOP, extend, fold_ascii, hash_bytes, hash_token, room_for, tokenise
+from repic_rewards.unicode_tables import ANGLE, UNDERSCORE, WORD, tables
 
 TEXT, PLACE, COUNT, BRACKETS, CLOSED = 0, 1, 2, 3, 4
 """The columns of the rows that are found."""
 
 _EMPTY = np.uint64(0)
 _LT, _GT, _SLASH = 60, 62, 47
+_BLOCK = 64
 
 
 class Sets(NamedTuple):
@@ -50,13 +50,13 @@ def search_strict(buffer: np.ndarray, offsets: np.ndarray, sets: Sets, names: in
     """All mentions by the strict rules; the rows of the result are those found."""
     room, unicode = room_for(offsets), tables()
     return _search(
-        offsets, sets, names, lambda text, work: _strict(buffer, offsets, text, *room, *sets, *work, *index, *unicode)
+        offsets, sets, names, lambda text, work: _strict(buffer, offsets, text, room, *sets, *work, *index, *unicode)
     )
 
 
 def search_paper(buffer: np.ndarray, offsets: np.ndarray, sets: Sets, names: int, index: Index) -> Work:
     """All `<name>` and `</name>`, byte for byte."""
-    return _search(offsets, sets, names, lambda text, work: _paper(buffer, offsets, text, *sets, *work, *index))
+    return _search(offsets, sets, names, lambda text, work: _paper(buffer, offsets, text, *sets, *work, *index[:-1]))
 
 
 def _search(offsets: np.ndarray, sets: Sets, names: int, step: Callable[[int, Work], tuple[int, int]]) -> Work:
@@ -78,13 +78,31 @@ def _search(offsets: np.ndarray, sets: Sets, names: int, step: Callable[[int, Wo
 @kernel
 def _enter(at: np.ndarray, names: np.ndarray, old: int, new: int, place: np.ndarray) -> None:
     """Change `place` from the names of one set to those of another."""
-    if old == new:
-        return
     if old >= 0:
         for k in range(at[old], at[old + 1]):
             place[names[k]] = -1
     for k in range(at[new], at[new + 1]):
         place[names[k]] = k
+
+
+@kernel
+def _initials_of(at: np.ndarray, names: np.ndarray, wanted: int, initials: np.ndarray) -> tuple[np.uint64, np.uint64]:
+    """The bytes below 64, and those from 64 to 127, that names of a set start with, as bits."""
+    low, high = _EMPTY, _EMPTY
+    for k in range(at[wanted], at[wanted + 1]):
+        low |= initials[names[k], 0]
+        high |= initials[names[k], 1]
+    return low, high
+
+
+@kernel
+def _may_start(byte: int, low: np.uint64, high: np.uint64) -> bool:
+    """Whether a token with this first byte can start a name: most tokens cannot, and are not looked at closer."""
+    if byte >= 0x80:  # its folding may start with any byte
+        return True
+    byte = fold_ascii(byte)
+    bits = high if byte >= 64 else low
+    return (bits >> np.uint64(byte & 63)) & np.uint64(1) != _EMPTY
 
 
 @kernel
@@ -107,7 +125,6 @@ def _strict(
     offsets: np.ndarray,
     text: int,
     tokens: np.ndarray,
-    hashes: np.ndarray,
     set_of: np.ndarray,
     set_at: np.ndarray,
     set_names: np.ndarray,
@@ -120,41 +137,62 @@ def _strict(
     phrases: np.ndarray,
     spellings: np.ndarray,
     forms: np.ndarray,
+    initials: np.ndarray,
     chars: np.ndarray,
     folds: np.ndarray,
 ) -> tuple[int, int]:
     """Search from a text on; returns the first text that was not searched, and the rows used."""
     used, current = 0, -1
+    low = high = _EMPTY
     while text < len(offsets) - 1:
         wanted = set_of[text]
         most = min(set_at[wanted + 1] - set_at[wanted], offsets[text + 1] - offsets[text])
         if used + most > len(rows):
             break
-        _enter(set_at, set_names, current, wanted, place)
+        if wanted != current:
+            _enter(set_at, set_names, current, wanted, place)
+            low, high = _initials_of(set_at, set_names, wanted, initials)
         current = wanted
         first, opened, behind = used, -1, 0
-        count = tokenise(buffer, offsets[text], offsets[text + 1], chars, folds, tokens, hashes)
-        for i in range(count):
-            sign = sign_of(buffer, tokens, i)
-            if sign == _LT:
-                opened = i
-            elif sign == _GT:
-                opened = -1
-            slot = lookup(keys, extend(_EMPTY, hashes[i], False)) if i >= behind else -1
+        said, naming = 0, 0
+        for i in range(tokenise(buffer, offsets[text], offsets[text + 1], chars, tokens)):
+            kind = tokens[i, KIND]
+            if kind & ANGLE:
+                opened = i if buffer[tokens[i, START]] == _LT else -1
+            slot = -1
+            if i >= behind and _may_start(buffer[tokens[i, START]], low, high):
+                token = hash_token(buffer, tokens[i, START], tokens[i, STOP], chars, folds)
+                slot = lookup(keys, extend(_EMPTY, token, False))
             if slot >= 0:
                 last, name, frame = mention_at(
-                    buffer, tokens, hashes, i, slot, opened, place, keys, ends, phrases, spellings, forms, chars, folds
+                    buffer, tokens, i, slot, opened, place, keys, ends, phrases, spellings, forms, chars, folds
                 )
                 if last >= 0:
                     behind = last + 1
                     column = CLOSED if frame == CLOSING else COUNT
                     used = _add(rows, row_of, used, first, text, place[name], column)
                     rows[row_of[place[name]], BRACKETS] += frame == BRACKETED
-            if tokens[i, KIND] & (WORD | UNDERSCORE) == WORD:
-                words[text, 0] += 1
-                words[text, 1] += i < behind
+            if kind & (WORD | UNDERSCORE) == WORD:
+                said += 1
+                naming += i < behind
+        words[text, 0], words[text, 1] = said, naming
         text += 1
     return text, used
+
+
+@kernel
+def _next_bracket(buffer: np.ndarray, i: int, end: int) -> int:
+    """The first `<` from byte `i` on, or `end`; in blocks, since most of a text is passed over."""
+    while i + _BLOCK <= end:
+        some = False
+        for k in range(i, i + _BLOCK):
+            some |= buffer[k] == _LT
+        if some:
+            break
+        i += _BLOCK
+    while i < end and buffer[i] != _LT:
+        i += 1
+    return i
 
 
 @kernel
@@ -212,23 +250,24 @@ def _paper(
         i, end = offsets[text], offsets[text + 1]
         if used + min(set_at[wanted + 1] - set_at[wanted], end - i) > len(rows):
             break
-        _enter(set_at, set_names, current, wanted, place)
+        if wanted != current:
+            _enter(set_at, set_names, current, wanted, place)
         current = wanted
         first = used
-        begin = end
         while i < end:
-            if buffer[i] == _LT:
-                begin = i + 1
-            elif buffer[i] == _GT and begin < i:
-                at = _named(buffer, begin, i, place, keys, ends, phrases, spellings, forms)
+            i = _next_bracket(buffer, i, end) + 1
+            begin = i
+            while i < end and buffer[i] != _GT and buffer[i] != _LT:
+                i += 1
+            if i >= end or buffer[i] == _LT or i == begin:
+                continue
+            at = _named(buffer, begin, i, place, keys, ends, phrases, spellings, forms)
+            if at >= 0:
+                used = _add(rows, row_of, used, first, text, at, COUNT)
+                rows[row_of[at], BRACKETS] += 1
+            if buffer[begin] == _SLASH:
+                at = _named(buffer, begin + 1, i, place, keys, ends, phrases, spellings, forms)
                 if at >= 0:
-                    used = _add(rows, row_of, used, first, text, at, COUNT)
-                    rows[row_of[at], BRACKETS] += 1
-                if buffer[begin] == _SLASH:
-                    at = _named(buffer, begin + 1, i, place, keys, ends, phrases, spellings, forms)
-                    if at >= 0:
-                        used = _add(rows, row_of, used, first, text, at, CLOSED)
-                begin = end
-            i += 1
+                    used = _add(rows, row_of, used, first, text, at, CLOSED)
         text += 1
     return text, used

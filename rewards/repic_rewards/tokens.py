@@ -1,4 +1,4 @@
-"""Cutting UTF-8 text into words and signs, each with a hash of its case-folded form: one pass, every byte once.
+"""Cutting UTF-8 text into words and signs, and hashes of their case-folded forms.
 
 A token is a run of word characters, or one character of any other kind (an underscore and a character of a
 script without spaces too), with the marks that follow it. White space makes no token, but the next one has a gap.
@@ -36,10 +36,9 @@ _GAP_SALT = np.uint64(0x2545F4914F6CDD1D)
 _REPLACEMENT = 0xFFFD
 
 
-def room_for(offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Room for the tokens (T, 3) int64 and hashes (T,) uint64 of any text between these offsets."""
-    size = int(np.diff(offsets).max(initial=0)) + 1
-    return np.zeros((size, 3), np.int64), np.zeros(size, np.uint64)
+def room_for(offsets: np.ndarray) -> np.ndarray:
+    """Room for the tokens of any text between these offsets, (T, 3) int64."""
+    return np.zeros((int(np.diff(offsets).max(initial=0)) + 1, 3), np.int64)
 
 
 @kernel
@@ -67,35 +66,18 @@ def record_of(code: int, chars: np.ndarray) -> int:
 
 
 @kernel
-def _hash_char(value: np.uint64, buffer: np.ndarray, i: int, after: int, record: int, folds: np.ndarray) -> np.uint64:
-    """Add the folded bytes of the character in [i, after) to a hash (FNV-1a)."""
-    at = record >> FLAG_BITS
-    if at == 0:
-        for k in range(i, after):
-            value = (value ^ np.uint64(buffer[k])) * _FNV_PRIME
-    else:
-        for k in range(at + 1, at + 1 + int(folds[at])):
-            value = (value ^ np.uint64(folds[k])) * _FNV_PRIME
-    return value
-
-
-@kernel
-def tokenise(
-    buffer: np.ndarray,
-    begin: int,
-    end: int,
-    chars: np.ndarray,
-    folds: np.ndarray,
-    tokens: np.ndarray,
-    hashes: np.ndarray,
-) -> int:
-    """Write the tokens of the text in bytes [begin, end) and their hashes; returns their number."""
+def tokenise(buffer: np.ndarray, begin: int, end: int, chars: np.ndarray, tokens: np.ndarray) -> int:
+    """Write the tokens of the text in bytes [begin, end) and return their number."""
     count = 0
     gap = GAP
     i = begin
     while i < end:
-        code, after = decode(buffer, i, end)
-        record = record_of(code, chars)
+        byte = int(buffer[i])
+        after = i + 1
+        record = int(chars[ASCII_AT + byte]) if byte < 0x80 else 0
+        if byte >= 0x80:
+            code, after = decode(buffer, i, end)
+            record = record_of(code, chars)
         if record & SPACE:
             gap = GAP
             i = after
@@ -103,28 +85,54 @@ def tokenise(
         tokens[count, START] = i
         tokens[count, KIND] = record & 0xFF | gap
         is_word = record & _LETTER == WORD
-        value = _hash_char(_FNV_START, buffer, i, after, record, folds)
         i = after
         while i < end:
             byte = int(buffer[i])
             if byte < 0x80:  # most of all bytes come by here
                 if not is_word or chars[ASCII_AT + byte] & _LETTER != WORD:
                     break
-                value = (value ^ np.uint64(byte + 32 if 65 <= byte <= 90 else byte)) * _FNV_PRIME
                 i += 1
                 continue
             code, after = decode(buffer, i, end)
             record = record_of(code, chars)
             if not (is_word and record & _LETTER == WORD) and not record & MARK:
                 break
-            value = _hash_char(value, buffer, i, after, record, folds)
             i = after
         tokens[count, STOP] = i
-        hashes[count] = value
         count += 1
         gap = 0
     tokens[count, KIND] = GAP | END
     return count
+
+
+@kernel
+def fold_ascii(byte: int) -> int:
+    """The case folding of a byte below 128; a backtick is an apostrophe."""
+    if 65 <= byte <= 90:
+        return byte + 32
+    return 39 if byte == 96 else byte
+
+
+@kernel
+def hash_token(buffer: np.ndarray, begin: int, end: int, chars: np.ndarray, folds: np.ndarray) -> np.uint64:
+    """The hash (FNV-1a) of the case-folded bytes of a token."""
+    value = _FNV_START
+    i = begin
+    while i < end:
+        byte = int(buffer[i])
+        if byte < 0x80:
+            value = (value ^ np.uint64(fold_ascii(byte))) * _FNV_PRIME
+            i += 1
+            continue
+        code, after = decode(buffer, i, end)
+        at = record_of(code, chars) >> FLAG_BITS
+        source, low, high = buffer, i, after
+        if at != 0:
+            source, low, high = folds, at + 1, at + 1 + int(folds[at])
+        for k in range(low, high):
+            value = (value ^ np.uint64(source[k])) * _FNV_PRIME
+        i = after
+    return value
 
 
 @kernel

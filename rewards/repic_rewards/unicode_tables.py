@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-WORD, SOLO, MARK, SPACE, APOSTROPHE, HYPHEN, UNDERSCORE = 1, 2, 4, 8, 16, 32, 64
+WORD, SOLO, MARK, SPACE, APOSTROPHE, HYPHEN, UNDERSCORE, ANGLE = 1, 2, 4, 8, 16, 32, 64, 128
 FLAG_BITS = 8
 
 APOSTROPHES = "'’‘ʼ＇`´"
@@ -66,6 +66,8 @@ def fold_char(char: str) -> str:
 
 def fold(text: str) -> str:
     """A text without its case; runs of white space become one blank."""
+    if text.isascii():  # the same, sooner
+        return " ".join(text.casefold().replace("`", "'").split())
     return " ".join("".join(map(fold_char, text)).split())
 
 
@@ -88,7 +90,8 @@ def tables() -> Tables:
         whole[low : high + 1] |= np.where(whole[low : high + 1] & WORD, SOLO, 0).astype(np.uint32)
     for low, high in _IDEOGRAPHS:
         whole[low : high + 1] = WORD | SOLO
-    for chars, flags in ((spaces, SPACE), (APOSTROPHES, APOSTROPHE), (HYPHENS, HYPHEN), ("_", WORD | UNDERSCORE)):
+    signs = ((APOSTROPHES, APOSTROPHE), (HYPHENS, HYPHEN), ("_", WORD | UNDERSCORE), ("<>", ANGLE))
+    for chars, flags in ((spaces, SPACE), *signs):
         whole[_codes(chars)] = flags
     folds = bytearray(b"\0")
     cased = [char for char in letters if char.casefold() != char]

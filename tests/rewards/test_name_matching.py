@@ -83,6 +83,7 @@ NOT_MENTIONED = [
     ("a white t-shirt", "T"),
     ("a white T-shirt", "T"),
     ("J.K. writes", "J"),
+    ("K.J writes", "J"),
     ("a person can sit", "can"),
     ("A dog sits", "A"),
     ("I see", "I"),
@@ -167,6 +168,14 @@ def test_paper_mode_is_the_exact_substring(rewards: SimpleNamespace) -> None:
     matcher = rewards.names.NameMatcher(["/x", "x"], mode="paper")  # both are what the paper's code looks for
     found = matcher.find(["</x><</x>"])
     assert (found.name.tolist(), found.count.tolist(), found.closed.tolist()) == ([0, 1], [2, 0], [0, 2])
+
+
+def test_paper_mode_at_every_distance(rewards: SimpleNamespace) -> None:
+    matcher = rewards.names.NameMatcher(["bo"], mode="paper")
+    texts = ["-" * before + "<bo>" + "-" * after for before in range(0, 140, 3) for after in (0, 1, 64)]
+    assert matcher.find(texts).counts().tolist() == [[1]] * len(texts)
+    assert matcher.find([text.replace("b", "<b") for text in texts]).counts().tolist() == [[1]] * len(texts)
+    assert matcher.find([text[:-1].rstrip("-") + "." for text in texts[::3]]).named() == [[]] * len(texts[::3])
 
 
 def test_counts_words_and_sparse_rows(rewards: SimpleNamespace) -> None:

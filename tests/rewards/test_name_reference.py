@@ -157,19 +157,19 @@ class Slow:
         return True
 
     def sign(self, k: int) -> str:
-        return self.tokens[k][0] if k < len(self.tokens) and len(self.tokens[k][0]) == 1 else ""
+        return self.tokens[k][0][0] if k < len(self.tokens) else ""  # whatever marks it carries
 
     def frame(self, i: int, last: int) -> str:
         k = i - 1
-        while k >= 0 and self.tokens[k][0] not in ("<", ">"):
+        while k >= 0 and self.sign(k) not in ("<", ">"):
             k -= 1
-        if k < 0 or self.tokens[k][0] == ">" or i - k > REACH:
+        if k < 0 or self.sign(k) == ">" or i - k > REACH:
             return "bare"
         after = last + 1
         if after + 1 < len(self.tokens) and self.tokens[after][0][0] in APOSTROPHES:
             after += 2 * (self.tokens[after + 1][0].lower() in CLITICS)
         after += self.sign(after) == "\\"
-        closing = i - k == 2 and self.tokens[i - 1][0] == "/"
+        closing = i - k == 2 and self.sign(i - 1) == "/"
         if (closing or i - k == 1) and self.sign(after) == ">":
             return "closing" if closing else "bracketed"
         rest = [self.sign(m) for m in range(last + 1, last + 1 + REACH)]
@@ -193,7 +193,7 @@ class Slow:
         if not self.touches(low, low + 2) or not is_word(self.tokens[word][0][0]):
             return False
         middle = self.tokens[low + 1][0]
-        return middle[0] in HYPHENS or middle == "."
+        return middle[0] in HYPHENS or middle[0] == "."
 
 
 def nfc(text: str) -> str:
@@ -240,6 +240,7 @@ PIECES = [
         "*",
         "'",
         "’",
+        "ʼ",
         "'s",
         "’ll",
         "'t",
