@@ -275,3 +275,14 @@ def test_a_writable_buffer_is_the_same_to_the_compiler(compiled: SimpleNamespace
 def test_million_mentions_in_one_text(compiled: SimpleNamespace) -> None:
     found = compiled.names.NameMatcher(["bo"]).find(["bo " * 100_000, "_" * 100_000, "'" * 100_000, "<" * 100_000])
     assert found.count.tolist() == [100_000]
+
+
+@pytest.mark.parametrize("said", ["zz", "b", "bop"])
+@pytest.mark.parametrize("mode", ["strict", "paper"])
+def test_another_phrase_with_the_same_hash_is_not_the_name(rewards: SimpleNamespace, mode: str, said: str) -> None:
+    matcher = rewards.names.NameMatcher(["bo"], mode=mode, bare="always")
+    index = matcher._index
+    other = rewards.names.NameMatcher([said], mode=mode, bare="always")._index
+    every = np.full_like(index.initials, np.iinfo(np.uint64).max)
+    matcher._index = index._replace(keys=other.keys, ends=other.ends, initials=every)  # as if the hashes were equal
+    assert matcher.find([f"<{said}>", "<bo>"]).named() == [[], []]
