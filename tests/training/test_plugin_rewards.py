@@ -73,7 +73,7 @@ def test_faulty_reward_stops_the_run(
     assert code == 4, err
     assert f"reward {reward} (repic-faulty 0.3.0)" in last
     assert words in last
-    assert "at sample train-ict-" in last or "the first at sample train-ict-" in last
+    assert "at sample train-ict" in last or "the first at sample train-ict" in last
     assert not (tmp_path / "run").exists(), "a run that never made a step leaves nothing"
 
 
