@@ -17,7 +17,7 @@ def print_summary(result: DemoResult) -> None:
 
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     console.print()
-    console.print(rich_table(result.before, result.after, headline=True))
+    console.print(rich_table(result.before, result.after, headline=True, width=console.width))
     row = result.queries[1]
     console.print(f"\n{row['file']} before: {row['before']['caption']}", markup=False)
     console.print(f"{row['file']} after:  {row['after']['caption']}\n", markup=False)

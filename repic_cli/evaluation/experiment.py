@@ -101,8 +101,8 @@ class Limited(Display):
         if self.seconds is None or self.expired:
             return
         spent = time.monotonic() - self.begin
-        # The step after this one is the last: a stop is heeded at a step's end, of which this is already told.
-        if spent + float(row.get("seconds/step") or 0) > self.seconds:
+        # A stop is heeded at a step's end, of which this is already told: one more step runs in any case.
+        if spent + 2 * float(row.get("seconds/step") or 0) > self.seconds:
             self.expired = True
             self.quiet_stop()
 

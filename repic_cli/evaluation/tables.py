@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+ROOMY = 108
+"""Columns of a terminal from which a table shows all intervals."""
+
+
 def show(estimate: Estimate, kind: Kind) -> str:
     """`91.4 [88.0, 94.1]` for a share (in per cent); one decimal for others; a dash without any chance."""
     if math.isnan(estimate.value):
@@ -48,16 +52,24 @@ def names_of(scores: Sequence[WorldScores], *, headline: bool = False) -> list[s
     ]
 
 
-def rich_table(before: WorldScores, after: WorldScores | None = None, *, headline: bool = False) -> Table:
-    """A table for the terminal: one row a measure; with `after`, both and the change."""
+def rich_table(
+    before: WorldScores, after: WorldScores | None = None, *, headline: bool = False, width: int = 120
+) -> Table:
+    """A table for the terminal: one row a measure; with `after`, both and the change.
+
+    In less than ROOMY columns the intervals of before and after are left out, that of the change stays.
+    """
+    from rich import box
     from rich.table import Table
 
     both = [before] if after is None else [before, after]
+    short = after is not None and width < ROOMY
     table = Table(title="Held-out identities, greedy; per cent with 95 % interval", title_justify="left")
+    table.box = box.SIMPLE_HEAD
     table.add_column("measure")
-    for heading in ("score",) if after is None else ("before", "after", "change"):
+    headings = ("score",) if after is None else ("before", "after", "change")
+    for heading in (*headings, "guess", "N"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("N", justify="right")
     group = ""
     for name in names_of(both, headline=headline):
         kind = KINDS[name]
@@ -65,12 +77,15 @@ def rich_table(before: WorldScores, after: WorldScores | None = None, *, headlin
             table.add_section()
             group = kind.group
         cells = [show(one[name], kind) for one in both]
+        if short:
+            cells = [cell.split(" ")[0] for cell in cells]
         if after is not None:
             moved = change(before, after, name)
             color = {"better": "green", "worse": "red", "": ""}[verdict(moved, kind)]
             text = show_change(moved, kind)
             cells.append(f"[{color}]{text}[/{color}]" if color else text)
-        table.add_row(_label(name, both[-1]).replace("[", r"\["), *cells, str(both[-1][name].n))
+        label = kind.label + (f" ({kind.unit})" if kind.unit else "")
+        table.add_row(label.replace("[", r"\["), *cells, _chance(name, both[-1]), str(both[-1][name].n))
     return table
 
 
@@ -78,19 +93,19 @@ def markdown_table(before: WorldScores, after: WorldScores | None = None, *, hea
     """The same as a Markdown table."""
     both = [before] if after is None else [before, after]
     heads = ["score"] if after is None else ["before", "after", "change"]
-    lines = [f"| measure | {' | '.join(heads)} | N |", f"|---|{'---:|' * (len(heads) + 1)}"]
+    lines = [f"| measure | {' | '.join([*heads, 'guess', 'N'])} |", f"|---|{'---:|' * (len(heads) + 2)}"]
     for name in names_of(both, headline=headline):
         kind = KINDS[name]
         cells = [show(one[name], kind) for one in both]
         if after is not None:
             cells.append(show_change(change(before, after, name), kind))
-        label = _label(name, both[-1]).replace("<", "&lt;")
-        lines.append(f"| {label} | {' | '.join(cells)} | {both[-1][name].n} |")
+        cells += [_chance(name, both[-1]), str(both[-1][name].n)]
+        label = kind.label.replace("<", "&lt;") + (f" ({kind.unit})" if kind.unit else "")
+        lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _label(name: str, scores: WorldScores) -> str:
-    """The measure with its unit, or with what guessing would get."""
-    kind, chance = KINDS[name], scores.measures[name].chance
-    extra = kind.unit or (f"guessing: {100 * chance:.0f}" if chance is not None else "")
-    return f"{kind.label} ({extra})" if extra else kind.label
+def _chance(name: str, scores: WorldScores) -> str:
+    """What guessing would get, in per cent, where that is known."""
+    chance = scores.measures[name].chance
+    return "" if chance is None else f"{100 * chance:.0f}"

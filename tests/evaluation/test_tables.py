@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 
@@ -62,10 +63,16 @@ def test_a_change_is_judged_by_its_interval_and_direction() -> None:
 def test_tables_have_a_row_for_each_measure() -> None:
     from rich.console import Console
 
-    console = Console(width=140, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console = Console(width=140, record=True, file=io.StringIO())
     console.print(rich_table(scores(4), scores(9)))
     text = console.export_text()
     assert text.count("concept") == 2 and "before" in text and "90.0 [" in text
+    narrow = rich_table(scores(4), scores(9), width=80)
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(narrow)
+    text = console.export_text()
+    assert "90.0 " in text and "90.0 [" not in text and "+50.0 [" in text
+    assert max(map(len, text.splitlines())) <= 80 and "said names at the right" in text
     lines = markdown_table(scores(4), scores(9)).splitlines()
-    assert len(lines) == 2 + 3 and lines[0].count("|") == lines[2].count("|") == 6
+    assert len(lines) == 2 + 3 and lines[0].count("|") == lines[2].count("|") == 7
     assert len(markdown_table(scores(4), headline=True).splitlines()) == 2 + 2
