@@ -70,11 +70,13 @@ def _group(
     if any(len(column) != texts for column in columns):
         first, second, third = map(len, columns)
         raise ValueError(f"{texts} completions, but names for {first}, {second} and {third}")
-    numbers: dict[tuple[int, ...], int] = {}
     # Objects that the columns hold have distinct ids; equal ones that are not the same only make one group more.
-    keys = zip(*(map(id, column) for column in columns), strict=True)
-    of_text = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int32)
-    first = np.unique(of_text, return_index=True)[1].tolist()
+    ids = np.array([np.fromiter(map(id, column), np.int64, texts) for column in columns])
+    heads = np.flatnonzero(np.concatenate([[True], (ids[:, 1:] != ids[:, :-1]).any(axis=0)])[:texts])
+    numbers: dict[tuple[int, ...], int] = {}
+    of_head = [numbers.setdefault(tuple(key), len(numbers)) for key in ids[:, heads].T.tolist()]
+    of_text = np.repeat(np.array(of_head, np.int32), np.diff(heads, append=texts))
+    first = heads[np.unique(of_head, return_index=True)[1]].tolist()
     wanted, unwanted, spelt = ([column[row] for row in first] for column in columns)
     for row, names, others, forms in zip(first, wanted, unwanted, spelt, strict=True):
         if not names and not others:

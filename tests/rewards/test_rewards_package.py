@@ -9,6 +9,7 @@ import threading
 import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numba
 import numpy as np
@@ -81,6 +82,26 @@ def test_compiled_code_is_kept_on_disk(tmp_path: Path) -> None:
     )
     assert run(code, NUMBA_CACHE_DIR=str(tmp_path)) == "0 1"
     assert run(code, NUMBA_CACHE_DIR=str(tmp_path)) == "1 0"
+
+
+def test_machine_code_older_than_any_module_is_dropped(tmp_path: Path) -> None:
+    from repic_rewards._jit import drop_stale
+
+    kept, stale, foreign = (tmp_path / name for name in ("boxes.a.nbi", "search.b.nbi", "other.c.nbi"))
+    for path in (kept, stale, foreign):
+        path.touch()
+    for path in (stale, foreign):
+        os.utime(path, (1, 1))
+    drop_stale(tmp_path)
+    assert (kept.exists(), stale.exists(), foreign.exists()) == (True, False, True)
+
+
+def test_kernels_run_where_no_cache_can_be_written() -> None:
+    from repic_rewards._jit import kernel
+
+    space: dict[str, Any] = {}
+    exec(compile("def double(x):\n    return 2 * x", "<nowhere>", "exec"), space)  # numba finds no folder for it
+    assert kernel(space["double"])(21) == 42
 
 
 def test_kernels_let_other_threads_run(compiled: SimpleNamespace) -> None:
