@@ -10,6 +10,7 @@ import inspect
 import math
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -115,12 +116,19 @@ def factory_options(factory: Callable[..., Any]) -> tuple[dict[str, Option], boo
 
 
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of a factory's parameters, each read by itself.
+
+    One may name what is only imported for type checkers, as that of `return` often does: its own default's type then
+    has to do, and the others keep theirs.
+    """
     target = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
-    try:
-        return get_type_hints(target)
-    # An annotation may name what is only imported for type checkers; the default's type then has to do.
-    except Exception:
-        return {}
+    scope = getattr(inspect.unwrap(target), "__globals__", {})
+    hints: dict[str, Any] = {}
+    for name, annotation in getattr(target, "__annotations__", {}).items():
+        holder = types.SimpleNamespace(__annotations__={name: annotation})
+        with suppress(Exception):
+            hints |= get_type_hints(holder, scope)
+    return hints
 
 
 def convert_options(factory: Callable[..., Any], values: Mapping[str, Any], owner: str) -> dict[str, Any]:

@@ -174,6 +174,18 @@ def test_factories_are_read_by_their_signature():
     assert convert_options(Factory, {"depth": "2"}, "reward class") == {"depth": 2}
 
 
+def test_one_annotation_that_cannot_be_resolved_leaves_the_others_alone():
+    """As when the type of what a factory returns is imported for type checkers only."""
+
+    def factory(*, limit: int | None = None, kind: NotImported = "a", mode: Literal["x", "y"] = "x") -> NotImported: ...  # type: ignore[name-defined]  # noqa: F821
+
+    options, _ = factory_options(factory)
+    assert options["limit"].annotation == int | None and options["kind"].annotation is str
+    assert convert_options(factory, {"limit": "3"}, "reward r") == {"limit": 3}
+    with pytest.raises(OptionError, match="'z' is not one of x, y"):
+        convert_options(factory, {"mode": "z"}, "reward r")
+
+
 def test_annotations_that_cannot_be_resolved_fall_back_on_the_default():
     def lazy(*, count: NotImported = 3, name: NotImported = None): ...  # type: ignore[name-defined]  # noqa: F821
 
