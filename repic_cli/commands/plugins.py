@@ -29,6 +29,7 @@ def list_plugins(
     if hooks:
         _print_hooks(registry, as_json)
         return
+    _show.print_unmatched(registry)
     rows = [*_loaded(registry), *_problems(registry)]
     if as_json:
         _show.print_json(rows)

@@ -205,6 +205,16 @@ def test_plugins_that_are_turned_off_are_listed(repic, install, monkeypatch):
     assert [row["status"] for row in rows if row["distribution"] == "repic-haiku"] == ["disabled"]
 
 
+@pytest.mark.parametrize(("value", "lost"), [("repic-haiko, haiku,*", "repic-haiko"), ("repic-haiku,*", "")])
+def test_names_that_turn_off_nothing_are_told(repic, install, monkeypatch, value, lost):
+    install("repic-haiku")
+    monkeypatch.setenv(DISABLE_VARIABLE, value)
+    for command in (("plugins", "list", "--json"), ("rewards", "list")):
+        code, _, err = repic(*command)
+        assert code == 0
+        assert err == (f"note: {DISABLE_VARIABLE} turns off nothing by the name of {lost}\n" if lost else "")
+
+
 def test_the_list_of_hooks_is_that_of_the_specification(repic, install):
     install("repic-haiku")
     code, out, _ = repic("plugins", "list", "--hooks", "--json")
