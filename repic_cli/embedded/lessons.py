@@ -21,16 +21,16 @@ from repic_plugins.builtin import tasks
 from repic_plugins.types import Box, ImageRef, Record, Sample, YesNo
 
 MIX: Mapping[tuple[Kind, int | None], float] = {
-    ("caption", None): 0.06,
-    ("vlt", None): 0.40,
+    ("caption", None): 0.09,
+    ("vlt", None): 0.33,
     ("oct", None): 0.20,
-    ("where", None): 0.21,
-    ("ict", 1): 0.06,
-    ("ict", 2): 0.03,
-    ("ict", 3): 0.015,
-    ("ict", 4): 0.015,
-    ("ict", 6): 0.005,
-    ("ict", None): 0.005,
+    ("where", None): 0.15,
+    ("ict", 1): 0.08,
+    ("ict", 2): 0.06,
+    ("ict", 3): 0.035,
+    ("ict", 4): 0.035,
+    ("ict", 6): 0.01,
+    ("ict", None): 0.01,
 }
 """Share of each kind of record (and number of references) in a batch."""
 
@@ -55,11 +55,16 @@ class Turn:
 
 @dataclass(frozen=True)
 class Lesson:
-    """A conversation; the pictures belong to the first turn."""
+    """A conversation; the pictures belong to the first turn.
+
+    `shown` are the boxes (x1, y1, x2, y2 in pixels) of the objects in the last picture, each with the name that a
+    reference picture gives it, or None; empty where there is no reference picture.
+    """
 
     kind: str
     turns: tuple[Turn, ...]
     images: tuple[ImageRef, ...]
+    shown: tuple[tuple[tuple[int, int, int, int], str | None], ...] = ()
 
 
 def lesson_stream(
@@ -83,15 +88,13 @@ def lesson(record: Record, builders: Mapping[str, Any], rng: np.random.Generator
     else:
         sample = builders[record.task].build(record, words)
     main = Turn(tuple(sample.messages[0]["content"]), *_answer(record, sample, rng))
-    side = _side_turns(record, rng)
-    if not side:
-        return Lesson(record.task, (main,), sample.images)
-    if rng.random() < 0.5:
-        return Lesson(record.task, (main, *side), sample.images)
-    # Side question first: it takes the place of the instruction after the pictures.
-    first = Turn((*main.parts[:-1], *side[0].parts), side[0].answer)
-    last = Turn((main.parts[-1],), main.answer, main.weight)
-    return Lesson(record.task, (first, *side[1:], last), sample.images)
+    turns = [main, *_side_turns(record, rng)]
+    if len(turns) > 1 and rng.random() < 0.5:
+        # Side questions first: one takes the place of the instruction after the pictures.
+        first = Turn((*main.parts[:-1], *turns[1].parts), turns[1].answer)
+        turns = [first, *turns[2:], Turn((main.parts[-1],), main.answer, main.weight)]
+    shown = tuple((thing["box"], thing["name"]) for thing in record.meta["objects"]) if record.references else ()
+    return Lesson(record.task, tuple(turns), sample.images, shown)
 
 
 def where_sample(record: Record, words: Random) -> Sample:

@@ -74,9 +74,11 @@ def test_lessons_are_encoded_as_the_processor_and_model_do(parts: tuple[Any, Any
             attention_mask=theirs["attention_mask"],
         )
         assert torch.equal(positions[:, 0, :length], torch.tensor(ours.positions).T)
-    batch = language_stage.batch([encoder.encode(lesson) for lesson in lessons[:6]], encoder.pad)
+    some = [encoder.encode(lesson) for lesson in lessons[:6]]
+    match = language_stage.MatchHead(model.model.language_model.embed_tokens)
+    batch = language_stage.batch(some, encoder, max(len(lesson.ids) for lesson in some) + 7)
     with torch.no_grad():
-        losses, _, _ = language_stage.answer_losses(model, batch)
+        losses = language_stage.losses(model, match, batch).answers
         expected = []
         for lesson in lessons[:6]:
             inputs = processor.apply_chat_template(
@@ -88,6 +90,50 @@ def test_lessons_are_encoded_as_the_processor_and_model_do(parts: tuple[Any, Any
             answers = sum(label != -100 for label in encoded.labels)
             expected.append(float(model(**inputs, labels=labels).loss) * answers)
     assert float(losses.sum()) == pytest.approx(sum(expected), rel=1e-5)
+
+
+def test_lessons_split_by_length_lose_nothing(parts: tuple[Any, Any]) -> None:
+    encoder = language_stage.LessonEncoder(parts[1].tokenizer)
+    encoded = [encoder.encode(lesson) for lesson in islice(lesson_stream((8,)), 30)]
+    batches = language_stage.batches(encoded, encoder)
+    assert sorted(kind for data in batches for kind in data.kinds) == sorted(lesson.kind for lesson in encoded)
+    assert sum(int((data.labels != -100).sum()) for data in batches) == sum(
+        label != -100 for lesson in encoded for label in lesson.labels
+    )
+    assert all(data.ids.shape[1] % 32 == 0 for data in batches)
+
+
+def test_cells_know_whose_they_are(parts: tuple[Any, Any]) -> None:
+    """Each cell of the last picture has the first token of the name of what it shows; other pictures are not asked."""
+    encoder = language_stage.LessonEncoder(parts[1].tokenizer)
+    checked = 0
+    for lesson in islice(lesson_stream((6,), mix={("ict", 2): 0.5, ("oct", None): 0.5}), 40):
+        encoded = encoder.encode(lesson)
+        first, pixels = encoded.pictures[-1]
+        side = pixels.shape[0] // 28
+        assert [column for column, _ in encoded.owners] == list(range(first, first + side * side))
+        names = {name: encoder.text(f"<{name}")[1] for _, name in lesson.shown if name}
+        assert {owner for _, owner in encoded.owners} - {encoder.nobody} <= set(names.values())
+        for (x1, y1, x2, y2), name in lesson.shown:
+            # The cell in which the object is centred shows it, unless another one is nearer to the cell's centre.
+            cell = int((y1 + y2) / 2 // 28) * side + int((x1 + x2) / 2 // 28)
+            others = [box for box, _ in lesson.shown if box != (x1, y1, x2, y2)]
+            if name and not any(a < x2 + 8 and x1 < c + 8 and b < y2 + 8 and y1 < d + 8 for a, b, c, d in others):
+                assert encoded.owners[cell][1] == names[name]
+                checked += 1
+    assert checked > 10
+    assert not encoder.encode(next(lesson_stream((6,), mix={("vlt", None): 1.0}))).owners
+
+
+def test_few_matched_cells_count_as_much_as_the_others() -> None:
+    values = torch.tensor([2.0, 4.0, 1.0, 1.0, 1.0, 1.0])
+    somebody = torch.tensor([True, True, False, False, False, False])
+    none = torch.zeros(0)
+    losses = language_stage.Losses(none, none, none, values, somebody, somebody)
+    assert float(losses.match) == pytest.approx(2.0)
+    nobody = language_stage.Losses(none, none, none, values[2:], somebody[2:], somebody[2:])
+    assert float(nobody.match) == pytest.approx(1.0)
+    assert float(language_stage.Losses(none, none, none, none, none.bool(), none).match) == 0.0
 
 
 def test_base_is_taught_names_at_times_only() -> None:
@@ -137,7 +183,6 @@ def test_build_resumes_and_ends_in_an_ordinary_folder(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(vision_stage, "BATCHES", ((112, 2), (56, 2), (168, 1)))
     monkeypatch.setattr(recipe, "LESSONS", 4)
-    monkeypatch.setattr(recipe, "PARTS", 2)
     monkeypatch.setattr(recipe, "EXAM", 16)
     recipe.train_vision(tmp_path, minutes=0.005)
     recipe.train_language(tmp_path, minutes=0.005)
@@ -152,9 +197,41 @@ def test_build_resumes_and_ends_in_an_ordinary_folder(tmp_path: Path, monkeypatc
     assert processor.tokenizer.padding_side == "left"
 
 
+def test_steps_in_bfloat16_change_the_float32_weights(tmp_path: Path) -> None:
+    """Steps far smaller than bfloat16 can hold add up, and the copies follow."""
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(4, 4)
+    start = layer.weight.detach().clone()
+    parts = torch.nn.ModuleDict({"layer": layer, "again": torch.nn.Sequential(layer)})
+    optim = torch.optim.SGD(layer.parameters(), 1.0)
+    stage = Stage("x", tmp_path, 1e9, 1e-4, parts, [optim], dtype=torch.bfloat16)
+    assert stage.working["layer"] is stage.working["again"][0]
+
+    def backward() -> float:
+        loss = stage.working["layer"].weight.sum()
+        loss.backward()
+        return float(loss.detach())
+
+    stage.progress.step = 1000
+    for _ in range(10):
+        stage.step(backward, 1)
+    assert layer.weight.dtype == torch.float32
+    assert stage.working["layer"].weight.dtype == torch.bfloat16
+    # The gradient has 16 ones: clipped to a norm of 1, each is a quarter.
+    assert torch.allclose(start - layer.weight, torch.full((4, 4), 10 * 1e-4 * 0.25), rtol=1e-2)
+    assert torch.equal(stage.working["layer"].weight, layer.weight.bfloat16())
+    stage.save()
+    with torch.no_grad():
+        layer.weight.zero_()
+    assert stage.resume()
+    assert torch.equal(stage.working["layer"].weight, layer.weight.bfloat16())
+    assert bool(layer.weight.any())
+
+
 def test_learning_rate_follows_the_budget(tmp_path: Path) -> None:
     layer = torch.nn.Linear(2, 2)
-    stage = Stage("x", tmp_path, 1.0, 1.0, {"layer": layer}, [(torch.optim.SGD(layer.parameters(), 1.0), 1.0)])
+    parts = torch.nn.ModuleDict({"layer": layer})
+    stage = Stage("x", tmp_path, 1.0, 1.0, parts, [torch.optim.SGD(layer.parameters(), 1.0)])
     assert stage.rate() == pytest.approx(0.01)
     stage.progress.step = 1000
     assert stage.rate() == pytest.approx(1.0)
