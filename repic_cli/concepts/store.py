@@ -38,11 +38,26 @@ class ConceptDatabase:
         self.pictures = self.folder / schema.PICTURES
         if self.folder.exists() and not self.folder.is_dir():
             raise DatabaseError(f"{self.folder}: a concept database is a folder, not a file")
+        made = False
         if create:
             self._check_place()
+            made = not self.folder.exists()
             self.pictures.mkdir(parents=True, exist_ok=True)
-        with self._explained():
-            self._connection = schema.connect(self.path, create)
+        try:
+            with self._explained():
+                self._connection = schema.connect(self.path, create)
+        except BaseException:
+            if made:
+                self._take_away()
+            raise
+
+    def _take_away(self) -> None:
+        """Delete the beginning of a database that could not be made; it has no tables, so nothing can be in it."""
+        with suppress(OSError):
+            for ending in ("-wal", "-shm", "-journal", ""):
+                self.path.with_name(schema.FILE + ending).unlink(missing_ok=True)
+            self.pictures.rmdir()
+            self.folder.rmdir()
 
     def _check_place(self) -> None:
         """A new database does not move in with other files, which nobody could tell from its own later."""
@@ -271,10 +286,13 @@ class ConceptDatabase:
             yield
         except sqlite3.Error as error:
             text = str(error)
+            name = getattr(error, "sqlite_errorname", "")
             if "locked" in text or "busy" in text:
                 why = f"another process has been writing for {schema.WAIT_SECONDS:.0f} s; try again"
             elif "full" in text:
                 why = "the disk is full; nothing was changed"
+            elif name.startswith("SQLITE_IOERR"):  # also when the disk is full at a bad moment
+                why = f"cannot be read or written ({text}); is the disk full? Nothing was changed"
             elif "readonly" in text or "unable to open" in text:
                 why = f"cannot be opened or written ({text}); check the permissions of the folder"
             else:
