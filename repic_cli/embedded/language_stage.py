@@ -1,8 +1,8 @@
 """Stage 2 of the recipe: batches of lessons for the language model, the loss over their answers, and over matches.
 
-Matching is taught directly, as seeing is in stage 1: half-way through the layers, every 28-pixel cell of the last
-picture must know the name that a reference picture gives to what it shows. Answers alone teach it too (a yes or no, a
-place), but it is then learned last: without this loss, yes or no stayed at chance for 80 000 lessons.
+Matching is taught directly, as seeing is in stage 1: low in the layers, every 28-pixel cell of the last picture must
+tell which reference shows the same thing, and higher up what its name is (`MatchHead`). Answers alone teach it too (a
+yes or no, a place), but it is then learned last: without these losses, yes or no stayed at chance for 80 000 lessons.
 
 Positions, token order and picture features are those of the library's own processor and model (a test compares
 them); they are built here because a training step must not wait for a chat template.
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 IGNORE = -100
-MATCH_LAYER = 3
-"""After this many layers a cell is asked whose it is; the layers above are left to make use of it."""
+ALIGN_LAYER, NAME_LAYER = 2, 4
+"""After so many layers a cell is asked which reference it shows, and what its name is."""
 
 
 @dataclass
@@ -43,8 +43,10 @@ class Encoded:
     weights: list[float] = field(default_factory=list)
     positions: list[tuple[int, int, int]] = field(default_factory=list)
     pictures: list[tuple[int, Picture]] = field(default_factory=list)
+    references: list[int] = field(default_factory=list)
+    """The first token of each reference's name, in the line that tells it."""
     owners: list[tuple[int, int]] = field(default_factory=list)
-    """Image tokens of the last picture, each with the first token of the name of what it shows, or `nobody`."""
+    """Image tokens of the last picture, each with the reference that shows the same thing (from 1), or 0."""
     next_position: int = 0
 
 
@@ -59,9 +61,9 @@ class Batch:
     pictures: dict[int, torch.Tensor]  # side -> (K, patches, 588)
     slots: dict[int, tuple[torch.Tensor, torch.Tensor]]  # side -> rows and columns of the K * n image tokens
     kinds: list[str]
+    references: torch.Tensor  # (B, R) columns of the first tokens of the references' names; 0 where there is none
     cells: tuple[torch.Tensor, torch.Tensor]  # rows and columns of the K image tokens that are asked whose they are
-    owners: torch.Tensor  # (K,) token ids
-    nobody: int
+    owners: torch.Tensor  # (K,) reference from 1, or 0
 
     def to(self, device: torch.device) -> Batch:
         return Batch(**{name: _moved(value, device) for name, value in vars(self).items()})
@@ -84,9 +86,9 @@ class LessonEncoder:
         self.image_token = int(token("<|image_pad|>"))
         self.end = int(token("<|im_end|>"))
         self.pad = int(token("<|endoftext|>"))
-        self.nobody = int(token("<|vision_pad|>"))
         self._vision = int(token("<|vision_start|>")), int(token("<|vision_end|>"))
         self._cache: dict[str, list[int]] = {}
+        self._brackets = {self.text("<")[-1], self.text(" <")[-1]}
 
     def text(self, text: str) -> list[int]:
         if text not in self._cache:
@@ -105,11 +107,18 @@ class LessonEncoder:
             self._append(out, self.text("<|im_end|>\n<|im_start|>assistant\n"))
             self._append(out, [*self.text(turn.answer), self.end], turn.weight)
         if lesson.shown:
-            first, pixels = out.pictures[-1]
-            owners = [self.text(f"<{name}")[1] if name else self.nobody for _, name in lesson.shown]
-            shown = shown_objects([box for box, _ in lesson.shown], pixels.shape[0] // (PATCH * MERGE))
-            out.owners = [(first + cell, owners[k] if k >= 0 else self.nobody) for cell, k in enumerate(shown)]
+            self._own(out, lesson)
         return out
+
+    def _own(self, out: Encoded, lesson: Lesson) -> None:
+        """Which reference each cell of the last picture shows."""
+        first, pixels = out.pictures[-1]
+        # Each line about a reference has the name in brackets once.
+        brackets = [index for index, token in enumerate(out.ids[:first]) if token in self._brackets]
+        out.references = [index + 1 for index in brackets]
+        owners = [lesson.names.index(name) + 1 if name else 0 for _, name in lesson.shown]
+        shown = shown_objects([box for box, _ in lesson.shown], pixels.shape[0] // (PATCH * MERGE))
+        out.owners = [(first + cell, owners[k] if k >= 0 else 0) for cell, k in enumerate(shown)]
 
     def _question(self, out: Encoded, turn: Turn, images: Any) -> None:
         for part in turn.parts:
@@ -157,6 +166,9 @@ def batch(lessons: Sequence[Encoded], encoder: LessonEncoder, length: int) -> Ba
             columns[side] += range(first, first + tokens)
     cells = [(row, column, owner) for row, lesson in enumerate(lessons) for column, owner in lesson.owners]
     asked = torch.tensor(cells, dtype=torch.long).view(-1, 3)
+    references = torch.zeros(len(lessons), max(len(lesson.references) for lesson in lessons), dtype=torch.long)
+    for row, lesson in enumerate(lessons):
+        references[row, : len(lesson.references)] = torch.tensor(lesson.references)
     return Batch(
         torch.from_numpy(ids),
         torch.from_numpy(labels),
@@ -165,9 +177,9 @@ def batch(lessons: Sequence[Encoded], encoder: LessonEncoder, length: int) -> Ba
         {side: torch.from_numpy(patches(np.stack(images))) for side, images in pictures.items()},
         {side: (torch.tensor(rows[side]), torch.tensor(columns[side])) for side in pictures},
         [lesson.kind for lesson in lessons],
+        references,
         (asked[:, 0], asked[:, 1]),
         asked[:, 2],
-        encoder.nobody,
     )
 
 
@@ -181,22 +193,37 @@ def batches(lessons: Sequence[Encoded], encoder: LessonEncoder) -> list[Batch]:
 
 
 class MatchHead(nn.Module):
-    """Reads from a cell, with the language model's word embeddings, the name of what it shows."""
+    """Asks cells which reference shows the same thing, and, with the model's word embeddings, what its name is."""
 
     def __init__(self, embedding: nn.Embedding) -> None:
         super().__init__()
+        hidden = embedding.embedding_dim
         self.embedding = embedding
-        self.read = nn.Linear(embedding.embedding_dim, embedding.embedding_dim)
+        self.cell = nn.Linear(hidden, hidden)
+        self.reference = nn.Linear(hidden, hidden)
+        self.nobody = nn.Linear(hidden, 1)
+        self.name = nn.Linear(hidden, hidden)
 
-    def forward(self, cells: torch.Tensor) -> torch.Tensor:
-        """(K, hidden) -> logits (K, vocabulary)."""
-        return F.linear(self.read(F.rms_norm(cells, cells.shape[-1:])), self.embedding.weight).float()
+    def align(self, states: torch.Tensor, data: Batch) -> torch.Tensor:
+        """States (B, T, hidden) -> logits (K, 1 + R): nobody, or one of the references by the state at its name."""
+        states = F.rms_norm(states, states.shape[-1:])
+        rows = data.cells[0]
+        cells = states[data.cells]  # (K, hidden)
+        references = self.reference(states[torch.arange(len(states), device=rows.device)[:, None], data.references])
+        scores = (self.cell(cells)[:, None] * references[rows]).sum(-1) / cells.shape[-1] ** 0.5
+        scores = scores.float().masked_fill(data.references[rows] == 0, float("-inf"))
+        return torch.cat([self.nobody(cells).float(), scores], dim=1)
+
+    def names(self, cells: torch.Tensor) -> torch.Tensor:
+        """States of cells (K, hidden) -> logits of the first token of the name (K, vocabulary)."""
+        return F.linear(self.name(F.rms_norm(cells, cells.shape[-1:])), self.embedding.weight).float()
 
 
 @dataclass
 class Losses:
-    """Of a batch, (K,) each: cross entropy, weight and whether the greedy choice is right of each answer token; and
-    cross entropy, whether it is somebody's, and whether it is read right of each cell that is asked whose it is."""
+    """Of a batch: cross entropy, weight and whether the greedy choice is right of each answer token, (A,) each;
+    cross entropy of the reference of each cell, whether it is somebody's, whether the choice is right, (K,) each; and
+    cross entropy of the name of each of somebody's cells, and whether it is read right."""
 
     answers: torch.Tensor
     weights: torch.Tensor
@@ -204,11 +231,14 @@ class Losses:
     matches: torch.Tensor
     somebody: torch.Tensor
     matched: torch.Tensor
+    names: torch.Tensor
+    named: torch.Tensor
 
     @property
     def match(self) -> torch.Tensor:
         """The mean over cells; somebody's cells, which are few, count as much as all others together."""
-        means = [self.matches[which].mean() for which in (self.somebody, ~self.somebody) if which.any()]
+        parts = [self.matches[self.somebody], self.matches[~self.somebody], self.names]
+        means = [part.mean() for part in parts if len(part)]
         return torch.stack(means).mean() if means else self.answers.new_zeros(())
 
 
@@ -225,12 +255,18 @@ def losses(model: Any, match: MatchHead, data: Batch) -> Losses:
     targets = data.labels[:, 1:]
     asked = targets != IGNORE
     logits = model.lm_head(output.last_hidden_state[:, :-1][asked]).float()  # (K, vocabulary)
-    names = match(output.hidden_states[MATCH_LAYER][data.cells])
+    states = output.hidden_states
+    matches = match.align(states[ALIGN_LAYER], data)
+    rows, columns = (part[data.owners > 0] for part in data.cells)
+    spoken = data.ids[rows, data.references[rows, data.owners[data.owners > 0] - 1]]
+    names = match.names(states[NAME_LAYER][rows, columns])
     return Losses(
         F.cross_entropy(logits, targets[asked], reduction="none"),
         data.weights[:, 1:][asked],
         logits.argmax(-1) == targets[asked],
-        F.cross_entropy(names, data.owners, reduction="none"),
-        data.owners != data.nobody,
-        names.argmax(-1) == data.owners,
+        F.cross_entropy(matches, data.owners, reduction="none"),
+        data.owners > 0,
+        matches.argmax(-1) == data.owners,
+        F.cross_entropy(names, spoken, reduction="none"),
+        names.argmax(-1) == spoken,
     )

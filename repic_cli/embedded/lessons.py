@@ -58,13 +58,14 @@ class Lesson:
     """A conversation; the pictures belong to the first turn.
 
     `shown` are the boxes (x1, y1, x2, y2 in pixels) of the objects in the last picture, each with the name that a
-    reference picture gives it, or None; empty where there is no reference picture.
+    reference picture gives it, or None; `names` are those of the reference pictures. Both are empty without any.
     """
 
     kind: str
     turns: tuple[Turn, ...]
     images: tuple[ImageRef, ...]
     shown: tuple[tuple[tuple[int, int, int, int], str | None], ...] = ()
+    names: tuple[str, ...] = ()
 
 
 def lesson_stream(
@@ -94,7 +95,7 @@ def lesson(record: Record, builders: Mapping[str, Any], rng: np.random.Generator
         first = Turn((*main.parts[:-1], *turns[1].parts), turns[1].answer)
         turns = [first, *turns[2:], Turn((main.parts[-1],), main.answer, main.weight)]
     shown = tuple((thing["box"], thing["name"]) for thing in record.meta["objects"]) if record.references else ()
-    return Lesson(record.task, tuple(turns), sample.images, shown)
+    return Lesson(record.task, tuple(turns), sample.images, shown, tuple(one.name for one in record.references))
 
 
 def where_sample(record: Record, words: Random) -> Sample:

@@ -24,7 +24,7 @@ from repic_cli.embedded.lessons import ANSWER_WEIGHT, Lesson, lesson_stream
 from repic_cli.embedded.optim import best_device, optimisers
 from repic_cli.embedded.running import Stage, ahead
 
-LESSONS = 48
+LESSONS = 24
 """Lessons of one step and process."""
 SAVE_SECONDS = 240
 SIGHT = ((112, 24), (56, 24), (168, 2))
@@ -166,7 +166,8 @@ def _learn(parts: Any, batches: Sequence[language_stage.Batch]) -> float:
 def _exam(parts: Any, batches: Sequence[language_stage.Batch]) -> dict[str, float]:
     """Held-out answers by kind of lesson: loss per token, and share of greedy tokens that are right.
 
-    Of a yes or no only the first token counts, of matches only the cells that are somebody's.
+    Of a yes or no only the first token counts, not the end after it.
+    "somebody" and "nobody" are cells whose thing a reference shows, or none; "name" is the loss of reading its name.
     """
     sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(3, dtype=torch.float64))
     parts.eval()
@@ -181,10 +182,11 @@ def _exam(parts: Any, batches: Sequence[language_stage.Batch]) -> dict[str, floa
                 sums[data.kinds[row]] += torch.tensor([*value, 1.0], dtype=torch.float64)
             elif starts:
                 sums["yes or no"] += torch.tensor([*value, 1.0], dtype=torch.float64)
-        theirs = found.somebody
-        sums["match"] += torch.tensor(
-            [float(found.matches[theirs].sum()), float(found.matched[theirs].sum()), float(theirs.sum())]
-        )
+        for name, which in (("somebody", found.somebody), ("nobody", ~found.somebody)):
+            cells = (found.matches[which].sum(), found.matched[which].sum(), which.sum())
+            sums[name] += torch.tensor([float(value) for value in cells], dtype=torch.float64)
+        named = (float(found.names.sum()), float(found.named.sum()), len(found.names))
+        sums["name"] += torch.tensor(named, dtype=torch.float64)
     parts.train()
     result: dict[str, float] = {}
     for name, (loss, hits, count) in sorted((name, total.tolist()) for name, total in sums.items()):
