@@ -69,19 +69,20 @@ def _weight(name: str, text: str) -> float:
     return weight
 
 
-def parse_options(items: Iterable[str]) -> dict[str, dict[str, str]]:
-    """`["ict.min_chars=100"]` as `{"ict": {"min_chars": "100"}}`. Dashes in option names count as underscores."""
+def parse_options(items: Iterable[str], flag: str = "--reward-option") -> dict[str, dict[str, str]]:
+    """`["ict.min_chars=100"]` as `{"ict": {"min_chars": "100"}}`. Dashes in option names count as underscores.
+
+    `flag` is what errors call the option of the command line that they came by.
+    """
     parsed: dict[str, dict[str, str]] = {}
     for item in items:
         path, equals, value = item.partition("=")
         reward, dot, option = (part.strip() for part in path.partition("."))
         option = option.replace("-", "_")
         if not (equals and dot and is_name(reward) and option.isidentifier()):
-            raise OptionError(
-                f"--reward-option {clean(item, 80)!r}: write REWARD.OPTION=VALUE, as in ict.min_chars=100"
-            )
+            raise OptionError(f"{flag} {clean(item, 80)!r}: write NAME.OPTION=VALUE, as in ict.min_chars=100")
         if option in parsed.setdefault(reward, {}):
-            raise OptionError(f"--reward-option: {reward}.{option} is given twice")
+            raise OptionError(f"{flag}: {reward}.{option} is given twice")
         parsed[reward][option] = value.strip()
     return parsed
 

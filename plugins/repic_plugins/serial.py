@@ -130,6 +130,8 @@ def read_rollouts(path: Path, open_image: OpenImage | None = None) -> list[Rollo
     """All rollouts of a JSON-lines file; `DataError` names the file and the line."""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read: {reason(error)}") from error
     rollouts = []

@@ -131,7 +131,7 @@ def check(
     from repic_plugins.options import parse_options
 
     registry = _show.load(ctx)
-    options = parse_options(option or ())
+    options = parse_options(option or (), "--option")
     rows: list[dict[str, Any]] = []
     for entry in _chosen(registry, name):
         rows += _check(registry, entry, options.get(entry.name, {}), timeout)

@@ -152,9 +152,16 @@ def test_bad_options_are_one_line(repic, samples, args, code, message):
     assert got == code and not out and message in err and err.count("\n") == 1 and "Traceback" not in err
 
 
+def test_errors_call_an_option_what_the_user_called_it(repic):
+    code, _, err = repic("tasks", "show", "ict", "--option", "reasoning")
+    assert (code, err) == (2, "error: --option 'reasoning': write OPTION=VALUE, as in reasoning=think\n")
+    code, _, err = repic("plugins", "check", "ict", "--option", "min_chars=3")
+    assert code == 2 and err.startswith("error: --option 'min_chars=3': write NAME.OPTION=VALUE")
+
+
 def test_bad_files_are_one_line_and_leave_nothing(repic, tmp_path, samples):
     code, _, err = repic("rewards", "score", str(tmp_path / "none.jsonl"), "--rewards", "ict")
-    assert code == 5 and "none.jsonl: cannot be read" in err and err.count("\n") == 1
+    assert code == 5 and "none.jsonl: no such file" in err and err.count("\n") == 1
     samples.write_text("{}\n")
     code, _, err = repic("rewards", "score", str(samples), "--rewards", "ict", "--output", str(tmp_path / "out.jsonl"))
     assert code == 5 and "line 1: sample_id must be text" in err

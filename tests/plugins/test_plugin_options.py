@@ -63,7 +63,7 @@ def test_options_go_to_their_rewards():
 
 @pytest.mark.parametrize("item", ["ict", "ict.min_chars", "ict=3", ".x=3", "ict.=3", "ict.a b=3", "ICT.x=3"])
 def test_bad_options(item):
-    with pytest.raises(OptionError, match=r"write REWARD\.OPTION=VALUE"):
+    with pytest.raises(OptionError, match=r"write NAME\.OPTION=VALUE"):
         parse_options([item])
 
 
