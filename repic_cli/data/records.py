@@ -178,7 +178,10 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def _read_row(path: Path, number: int, line: str, requires: Mapping[str, Collection[str]]) -> Record:
     where = f"{path}: row {number}"
     try:
-        row = _Record.model_validate(json.loads(line, parse_constant=_no_constant))
+        values = json.loads(line, parse_constant=_no_constant)
+        if not isinstance(values, dict):
+            raise DataError(f"{where}: a record is an object with task, image, ..., not a {type(values).__name__}")
+        row = _Record.model_validate(values)
     except ValidationError as error:
         raise DataError(f"{where}: {_explain(error)}") from error
     except (ValueError, RecursionError) as error:

@@ -134,6 +134,19 @@ def test_pictures_of_a_record_file_are_opened_first(file: Path) -> None:
         load(source=str(file))
 
 
+@pytest.mark.parametrize(
+    ("box", "fits"),
+    [([10, 10, 61, 60.4], True), ([-1, 0, 60, 60], True), ([10, 10, 600, 400], False), ([-9, 0, 60, 60], False)],
+)
+def test_boxes_in_other_coordinates_are_refused(file: Path, box: list[float], fits: bool) -> None:
+    file.write_text(json.dumps({"id": "x", "task": "vlt", "image": "a.png", "phrase": "it", "answer": {"box": box}}))
+    if fits:
+        assert load(source=str(file)).tasks == {"vlt": 1}
+        return
+    with pytest.raises(DataError, match=r"record x: the box .* reaches out of its picture of 60 x 60 pixels"):
+        load(source=str(file))
+
+
 def test_too_many_references(file: Path) -> None:
     references = [{"name": f"n{k}", "image": "a.png"} for k in range(4)]
     row = {"id": "x", "task": "ict", "image": "a.png", "references": references, "answer": {"names": ["n1"]}}
