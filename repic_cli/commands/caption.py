@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from repic_cli.concepts.store import ConceptDatabase
     from repic_cli.config import RunConfig
     from repic_cli.models import Backbone
+    from repic_plugins.registry import PluginRegistry
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, context_settings=_show.HELP)
 
@@ -74,7 +75,7 @@ def caption(
                 named_concepts(database, names, max_concepts)
             else:
                 retriever = make_retriever(ctx, database, detector, threshold, max_concepts, device)
-        backbone = load_backbone(config, adapter, device)
+        backbone = load_backbone(config, adapter, device, _show.load(ctx))
         captioner = Captioner(
             backbone,
             database,
@@ -92,13 +93,21 @@ def choose_model(model: str | None, adapter: str | None, preset: str | None) -> 
     """The model's settings: the options, else the configuration of the run that made the adapter, else the preset."""
     from repic_cli.config import load_config, resolve
 
-    if adapter is not None and model is None and preset is None:
-        run = Path(adapter).expanduser()
-        # `--adapter runs/a` and `--adapter runs/a/adapter` are the same adapter.
-        for file in (run / "config.toml", run.parent / "config.toml"):
-            if run.is_dir() and file.is_file():
-                return load_config(file)
-    return resolve(preset, overrides={"model.name": model})
+    file = None if adapter is None or preset is not None else _run_config(Path(adapter).expanduser())
+    if file is not None:
+        config = load_config(file)
+        named = config.model if model is None else config.model.model_copy(update={"name": model})
+        return config.model_copy(update={"model": named})
+    # The default preset is made for the embedded model: another one comes in the precision it was saved in.
+    dtype = "auto" if model is not None and preset is None else None
+    return resolve(preset, overrides={"model.name": model, "model.dtype": dtype})
+
+
+def _run_config(adapter: Path) -> Path | None:
+    """The configuration of the run; `--adapter runs/a` and `--adapter runs/a/adapter` are the same adapter."""
+    run = adapter.parent if adapter.name == "adapter" else adapter
+    file = run / "config.toml"
+    return file if adapter.is_dir() and file.is_file() else None
 
 
 def collect(pictures: Sequence[Path]) -> tuple[list[Path], bool]:
@@ -152,7 +161,7 @@ def make_retriever(
     return Retriever(database, encoder, proposer, threshold, most)
 
 
-def load_backbone(config: RunConfig, adapter: str | None, device: str | None) -> Backbone:
+def load_backbone(config: RunConfig, adapter: str | None, device: str | None, registry: PluginRegistry) -> Backbone:
     """The model with its adapter; says so when it is the embedded one."""
     from repic_cli.models import load
 
@@ -165,6 +174,7 @@ def load_backbone(config: RunConfig, adapter: str | None, device: str | None) ->
         attn_implementation=part.attn_implementation,
         min_pixels=part.min_pixels,
         max_pixels=part.max_pixels,
+        registry=registry,
     )
     if backbone.embedded:
         typer.echo(
