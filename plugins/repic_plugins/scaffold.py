@@ -53,7 +53,8 @@ def $function(*, lines: int = 3) -> Reward:
         raise ValueError(f"lines must be at least 1, not {lines}")
 
     def score(rollouts: Sequence[Rollout]) -> list[float]:
-        return [float(len(rollout.completion.splitlines()) == lines) for rollout in rollouts]
+        counts = [len(rollout.completion.splitlines()) for rollout in rollouts]
+        return [float(count == lines) for count in counts]
 
     return score
 
@@ -75,10 +76,11 @@ from $module import $function
 
 def test_counts_lines():
     rollouts = example_rollouts(["caption"])
-    for count in (1, 3):
-        wanted = [float(len(rollout.completion.splitlines()) == count) for rollout in rollouts]
-        assert $function(lines=count)(rollouts) == wanted
-        assert 0 < sum(wanted) < len(wanted)
+    counts = [len(rollout.completion.splitlines()) for rollout in rollouts]
+    assert {1, 3} <= set(counts)
+    for lines in (1, 3):
+        wanted = [float(count == lines) for count in counts]
+        assert $function(lines=lines)(rollouts) == wanted
 
 
 def test_keeps_the_promises_of_a_reward():
