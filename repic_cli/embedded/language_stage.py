@@ -45,8 +45,9 @@ class Encoded:
     pictures: list[tuple[int, Picture]] = field(default_factory=list)
     references: list[int] = field(default_factory=list)
     """The first token of each reference's name, in the line that tells it."""
-    owners: list[tuple[int, int]] = field(default_factory=list)
-    """Image tokens of the last picture, each with the reference that shows the same thing (from 1), or 0."""
+    owners: list[tuple[int, int, int]] = field(default_factory=list)
+    """Image tokens of the last picture, each with the reference that shows the same thing (from 1) and the first token
+    of its name; or with 0 and the token for nobody."""
     next_position: int = 0
 
 
@@ -64,6 +65,7 @@ class Batch:
     references: torch.Tensor  # (B, R) columns of the first tokens of the references' names; 0 where there is none
     cells: tuple[torch.Tensor, torch.Tensor]  # rows and columns of the K image tokens that are asked whose they are
     owners: torch.Tensor  # (K,) reference from 1, or 0
+    names: torch.Tensor  # (K,) first token of the name of that reference, or the token for nobody
 
     def to(self, device: torch.device) -> Batch:
         return Batch(**{name: _moved(value, device) for name, value in vars(self).items()})
@@ -88,6 +90,7 @@ class LessonEncoder:
         self.pad = int(token("<|endoftext|>"))
         self._vision = int(token("<|vision_start|>")), int(token("<|vision_end|>"))
         self._cache: dict[str, list[int]] = {}
+        self._nobody = int(token("<|vision_pad|>"))
         self._brackets = {self.text("<")[-1], self.text(" <")[-1]}
 
     def text(self, text: str) -> list[int]:
@@ -118,7 +121,10 @@ class LessonEncoder:
         out.references = [index + 1 for index in brackets]
         owners = [lesson.names.index(name) + 1 if name else 0 for _, name in lesson.shown]
         shown = shown_objects([box for box, _ in lesson.shown], pixels.shape[0] // (PATCH * MERGE))
-        out.owners = [(first + cell, owners[k] if k >= 0 else 0) for cell, k in enumerate(shown)]
+        spoken = [self._nobody, *(out.ids[index] for index in out.references)]
+        for cell, k in enumerate(shown):
+            owner = owners[k] if k >= 0 else 0
+            out.owners.append((first + cell, owner, spoken[owner]))
 
     def _question(self, out: Encoded, turn: Turn, images: Any) -> None:
         for part in turn.parts:
@@ -164,8 +170,8 @@ def batch(lessons: Sequence[Encoded], encoder: LessonEncoder, length: int) -> Ba
             pictures[side].append(pixels)
             rows[side] += [row] * tokens
             columns[side] += range(first, first + tokens)
-    cells = [(row, column, owner) for row, lesson in enumerate(lessons) for column, owner in lesson.owners]
-    asked = torch.tensor(cells, dtype=torch.long).view(-1, 3)
+    cells = [(row, *owner) for row, lesson in enumerate(lessons) for owner in lesson.owners]
+    asked = torch.tensor(cells, dtype=torch.long).view(-1, 4)
     references = torch.zeros(len(lessons), max(len(lesson.references) for lesson in lessons), dtype=torch.long)
     for row, lesson in enumerate(lessons):
         references[row, : len(lesson.references)] = torch.tensor(lesson.references)
@@ -180,6 +186,7 @@ def batch(lessons: Sequence[Encoded], encoder: LessonEncoder, length: int) -> Ba
         references,
         (asked[:, 0], asked[:, 1]),
         asked[:, 2],
+        asked[:, 3],
     )
 
 
@@ -215,21 +222,20 @@ class MatchHead(nn.Module):
         return torch.cat([self.nobody(cells).float(), scores], dim=1)
 
     def names(self, cells: torch.Tensor) -> torch.Tensor:
-        """States of cells (K, hidden) -> logits of the first token of the name (K, vocabulary)."""
+        """States of cells (K, hidden) -> logits (K, vocabulary) of the first token of the name, or that for nobody."""
         return F.linear(self.name(F.rms_norm(cells, cells.shape[-1:])), self.embedding.weight).float()
 
 
 @dataclass
 class Losses:
-    """Of a batch: cross entropy, weight and whether the greedy choice is right of each answer token, (A,) each;
-    cross entropy of the reference of each cell, whether it is somebody's, whether the choice is right, (K,) each; and
-    cross entropy of the name of each of somebody's cells, and whether it is read right."""
+    """Of a batch: cross entropy, weight and whether the greedy choice is right of each answer token, (A,) each; whether
+    each cell is somebody's, and cross entropy and right choice of its reference and of its name, (K,) each."""
 
     answers: torch.Tensor
     weights: torch.Tensor
     right: torch.Tensor
-    matches: torch.Tensor
     somebody: torch.Tensor
+    matches: torch.Tensor
     matched: torch.Tensor
     names: torch.Tensor
     named: torch.Tensor
@@ -237,8 +243,8 @@ class Losses:
     @property
     def match(self) -> torch.Tensor:
         """The mean over cells; somebody's cells, which are few, count as much as all others together."""
-        parts = [self.matches[self.somebody], self.matches[~self.somebody], self.names]
-        means = [part.mean() for part in parts if len(part)]
+        each = self.matches + self.names
+        means = [each[which].mean() for which in (self.somebody, ~self.somebody) if which.any()]
         return torch.stack(means).mean() if means else self.answers.new_zeros(())
 
 
@@ -255,18 +261,15 @@ def losses(model: Any, match: MatchHead, data: Batch) -> Losses:
     targets = data.labels[:, 1:]
     asked = targets != IGNORE
     logits = model.lm_head(output.last_hidden_state[:, :-1][asked]).float()  # (K, vocabulary)
-    states = output.hidden_states
-    matches = match.align(states[ALIGN_LAYER], data)
-    rows, columns = (part[data.owners > 0] for part in data.cells)
-    spoken = data.ids[rows, data.references[rows, data.owners[data.owners > 0] - 1]]
-    names = match.names(states[NAME_LAYER][rows, columns])
+    matches = match.align(output.hidden_states[ALIGN_LAYER], data)
+    names = match.names(output.hidden_states[NAME_LAYER][data.cells])
     return Losses(
         F.cross_entropy(logits, targets[asked], reduction="none"),
         data.weights[:, 1:][asked],
         logits.argmax(-1) == targets[asked],
-        F.cross_entropy(matches, data.owners, reduction="none"),
         data.owners > 0,
+        F.cross_entropy(matches, data.owners, reduction="none"),
         matches.argmax(-1) == data.owners,
-        F.cross_entropy(names, spoken, reduction="none"),
-        names.argmax(-1) == spoken,
+        F.cross_entropy(names, data.names, reduction="none"),
+        names.argmax(-1) == data.names,
     )

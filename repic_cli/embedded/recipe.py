@@ -30,7 +30,7 @@ SAVE_SECONDS = 240
 SIGHT = ((112, 24), (56, 24), (168, 2))
 """Pictures of one step that the tower goes on to be taught with, beside the lessons: side in pixels and number."""
 SIGHT_WEIGHT = 0.3
-MATCH_WEIGHT = 0.5
+MATCH_WEIGHT = 0.4
 """Weights of the losses of seeing and matching, beside that of the answers."""
 EXAM = 384
 """Held-out lessons on which the language stage is looked at."""
@@ -167,7 +167,7 @@ def _exam(parts: Any, batches: Sequence[language_stage.Batch]) -> dict[str, floa
     """Held-out answers by kind of lesson: loss per token, and share of greedy tokens that are right.
 
     Of a yes or no only the first token counts, not the end after it.
-    "somebody" and "nobody" are cells whose thing a reference shows, or none; "name" is the loss of reading its name.
+    "somebody" and "nobody" are cells whose thing a reference shows, or none; "named" is about reading its name.
     """
     sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(3, dtype=torch.float64))
     parts.eval()
@@ -183,10 +183,10 @@ def _exam(parts: Any, batches: Sequence[language_stage.Batch]) -> dict[str, floa
             elif starts:
                 sums["yes or no"] += torch.tensor([*value, 1.0], dtype=torch.float64)
         for name, which in (("somebody", found.somebody), ("nobody", ~found.somebody)):
-            cells = (found.matches[which].sum(), found.matched[which].sum(), which.sum())
-            sums[name] += torch.tensor([float(value) for value in cells], dtype=torch.float64)
-        named = (float(found.names.sum()), float(found.named.sum()), len(found.names))
-        sums["name"] += torch.tensor(named, dtype=torch.float64)
+            count = float(which.sum())
+            for what, losses, right in (("", found.matches, found.matched), (" named", found.names, found.named)):
+                cells = (float(losses[which].sum()), float(right[which].sum()), count)
+                sums[name + what] += torch.tensor(cells, dtype=torch.float64)
     parts.train()
     result: dict[str, float] = {}
     for name, (loss, hits, count) in sorted((name, total.tolist()) for name, total in sums.items()):

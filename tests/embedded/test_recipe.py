@@ -111,7 +111,7 @@ def test_cells_know_whose_they_are(parts: tuple[Any, Any]) -> None:
         encoded = encoder.encode(lesson)
         first, pixels = encoded.pictures[-1]
         side = pixels.shape[0] // 28
-        assert [column for column, _ in encoded.owners] == list(range(first, first + side * side))
+        assert [column for column, _, _ in encoded.owners] == list(range(first, first + side * side))
         starts = [encoder.text(f"<{name}")[1] for name in lesson.names]
         assert [encoded.ids[index] for index in encoded.references] == starts
         for (x1, y1, x2, y2), name in lesson.shown:
@@ -119,7 +119,8 @@ def test_cells_know_whose_they_are(parts: tuple[Any, Any]) -> None:
             cell = int((y1 + y2) / 2 // 28) * side + int((x1 + x2) / 2 // 28)
             others = [box for box, _ in lesson.shown if box != (x1, y1, x2, y2)]
             if name and not any(a < x2 + 8 and x1 < c + 8 and b < y2 + 8 and y1 < d + 8 for a, b, c, d in others):
-                assert encoded.owners[cell][1] == lesson.names.index(name) + 1
+                number = lesson.names.index(name)
+                assert encoded.owners[cell][1:] == (number + 1, starts[number])
                 checked += 1
     assert checked > 10
     assert not encoder.encode(next(lesson_stream((6,), mix={("vlt", None): 1.0}))).owners
@@ -138,7 +139,7 @@ def test_cells_are_matched_with_the_references_of_their_own_lesson(parts: tuple[
     for row, lesson in enumerate(encoded):
         for number, column in enumerate(lesson.references):
             states[row, column, 3 * row + number] = 1.0
-        for column, owner in lesson.owners:
+        for column, owner, _ in lesson.owners:
             states[row, column, 3 * row + owner - 1 if owner else hidden - 1] = 1.0
     with torch.no_grad():
         for layer in (match.cell, match.reference):
@@ -152,14 +153,18 @@ def test_cells_are_matched_with_the_references_of_their_own_lesson(parts: tuple[
 
 
 def test_few_matched_cells_count_as_much_as_the_others() -> None:
-    values = torch.tensor([2.0, 4.0, 1.0, 1.0, 1.0, 1.0])
+    matches = torch.tensor([2.0, 4.0, 1.0, 1.0, 1.0, 1.0])
     somebody = torch.tensor([True, True, False, False, False, False])
     none = torch.zeros(0)
-    losses = language_stage.Losses(none, none, none, values, somebody, somebody, torch.tensor([5.0, 5.0]), none)
-    assert float(losses.match) == pytest.approx((3 + 1 + 5) / 3)
-    nobody = language_stage.Losses(none, none, none, values[2:], somebody[2:], somebody[2:], none, none)
-    assert float(nobody.match) == pytest.approx(1.0)
-    assert float(language_stage.Losses(none, none, none, none, none.bool(), none, none, none).match) == 0.0
+
+    def loss(which: slice) -> float:
+        cells = somebody[which]
+        parts = language_stage.Losses(none, none, none, cells, matches[which], cells, 0.5 * matches[which], cells)
+        return float(parts.match)
+
+    assert loss(slice(0, 6)) == pytest.approx((4.5 + 1.5) / 2)
+    assert loss(slice(2, 6)) == pytest.approx(1.5)
+    assert loss(slice(0, 0)) == 0.0
 
 
 def test_base_is_taught_names_at_times_only() -> None:
