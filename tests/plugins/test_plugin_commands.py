@@ -310,7 +310,9 @@ def test_a_new_plugin_is_written_all_or_nothing(repic, tmp_path, monkeypatch, in
     assert code == 5 and "cannot be written" in err
     assert {path.name for path in tmp_path.iterdir()} == {"repic-no-emoji", "file"}
     (tmp_path / "empty").mkdir()
-    assert repic("plugins", "new", "other", "empty")[0] == 0 and (tmp_path / "empty/pyproject.toml").exists()
+    code, out, _ = repic("plugins", "new", "other", "empty", "--json")
+    assert code == 0 and json.loads(out) == {"name": "other", "folder": "empty"}
+    assert (tmp_path / "empty/pyproject.toml").exists()
 
 
 def _umask() -> int:
