@@ -2,7 +2,7 @@
 
 One object per line. `sample_id`, `task`, `prompt` and `completion` are needed; `completion_tokens`, `answer`,
 `frame`, `images` (paths) and `meta` may be left out; other keys (`step`, `rewards`, …) are no part of the rollout.
-`id` and `tokens`, as record files and samples say, stand for `sample_id` and `completion_tokens`. The answer is that of
+`id` and `tokens`, as the first runs wrote them, stand for `sample_id` and `completion_tokens`. The answer is that of
 record files:
 
     {"yes": true}
