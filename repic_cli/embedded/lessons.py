@@ -40,8 +40,8 @@ NAMING = {
 }
 """How likely a caption uses a name it could use: by whether names were asked for, and how many there are."""
 
-ANSWER_WEIGHT = 5.0
-"""Weight of a yes or no: one token against about twenty of a caption."""
+ANSWER_WEIGHT = 25.0
+"""Weight of a yes or no: one token among the sixty that a lesson asks for, and only in every fifth lesson."""
 
 
 @dataclass(frozen=True)
