@@ -92,7 +92,9 @@ def with_options(specs: Sequence[RewardSpec], options: Mapping[str, Mapping[str,
     selected = [spec.name for spec in specs]
     for name in options:
         if name not in selected:
-            raise OptionError(f"--reward-option: reward {clean(name, 80)!r} is not selected{suggest(name, selected)}")
+            raise OptionError(
+                f"--reward-option: reward {clean(name, 80)!r} is not selected; selected: {', '.join(selected)}"
+            )
     return [replace(spec, options={**spec.options, **options.get(spec.name, {})}) for spec in specs]
 
 

@@ -191,7 +191,7 @@ def test_a_prompt_is_one_and_the_same_whenever_it_is_built() -> None:
 
 def test_record_that_does_not_fit_its_task() -> None:
     wrong = Record("ict0", "ict", picture(), (Reference("bo", picture()),), YesNo(True))
-    with pytest.raises(DataError, match="sample ict0: task ict needs an answer of type Names"):
+    with pytest.raises(DataError, match="sample ict0: task ict needs names as its answer"):
         Prompts([wrong], {"ict": tasks.ict()}, 1, 0)[0]
     with pytest.raises(DataError, match="no records"):
         Prompts([], {}, 1, 0)
