@@ -10,29 +10,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from repic_cli.embedded import language
-from repic_cli.embedded.records import Kind, record_stream
+from repic_cli.embedded.records import Kind, draw_names, record_stream
 from repic_cli.embedded.world import Split
 from repic_plugins.builtin import tasks
 from repic_plugins.types import Box, ImageRef, Record, Sample, YesNo
 
-MIX: Mapping[tuple[Kind, int | None], float] = {
-    ("caption", None): 0.09,
-    ("vlt", None): 0.33,
-    ("oct", None): 0.20,
-    ("where", None): 0.15,
-    ("ict", 1): 0.08,
-    ("ict", 2): 0.06,
-    ("ict", 3): 0.035,
-    ("ict", 4): 0.035,
-    ("ict", 6): 0.01,
-    ("ict", None): 0.01,
+MIX: Mapping[tuple[Kind | Literal["say"], int | None], float] = {
+    ("say", None): 0.15,
+    ("caption", None): 0.08,
+    ("vlt", None): 0.25,
+    ("oct", None): 0.10,
+    ("where", None): 0.17,
+    ("ict", 1): 0.09,
+    ("ict", 2): 0.08,
+    ("ict", 3): 0.04,
+    ("ict", 4): 0.03,
+    ("ict", 6): 0.005,
+    ("ict", None): 0.005,
 }
-"""Share of each kind of record (and number of references) in a batch."""
+"""Share of each kind of record (and number of references) in a batch; "say" is a drill without a picture."""
 
 NAMING = {
     True: {1: 0.85, 2: 0.7, 3: 0.6, 4: 0.45},
@@ -69,17 +70,25 @@ class Lesson:
 
 
 def lesson_stream(
-    seed: tuple[int, ...], split: Split = "train", mix: Mapping[tuple[Kind, int | None], float] = MIX
+    seed: tuple[int, ...], split: Split = "train", mix: Mapping[tuple[Any, int | None], float] = MIX
 ) -> Iterator[Lesson]:
     """Lessons without end, drawn by the shares of `mix`."""
     rng = np.random.default_rng([*seed, 11])
     words = Random(str(seed))
     builders = {"oct": tasks.oct(), "vlt": tasks.vlt(), "ict": tasks.ict(), "caption": tasks.caption()}
-    streams = {key: record_stream(key[0], (*seed, index), split, key[1]) for index, key in enumerate(mix)}
+    streams = {
+        key: record_stream(key[0], (*seed, index), split, key[1]) for index, key in enumerate(mix) if key[0] != "say"
+    }
     keys, shares = list(mix), np.array(list(mix.values()))
     while True:
-        record = next(streams[keys[int(rng.choice(len(keys), p=shares / shares.sum()))]])
-        yield lesson(record, builders, rng, words)
+        key = keys[int(rng.choice(len(keys), p=shares / shares.sum()))]
+        yield lesson(next(streams[key]), builders, rng, words) if key in streams else say_lesson(rng, split)
+
+
+def say_lesson(rng: np.random.Generator, split: Split) -> Lesson:
+    """Names to repeat in order. Copying a name piece by piece is learnt in minutes here, and hardly beside pictures."""
+    names = tasks.join(draw_names(rng, int(rng.integers(1, 6)), split))
+    return Lesson("say", (Turn(({"type": "text", "text": f"Say {names}."},), f"{names}."),), ())
 
 
 def lesson(record: Record, builders: Mapping[str, Any], rng: np.random.Generator, words: Random) -> Lesson:
