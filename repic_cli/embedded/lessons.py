@@ -21,10 +21,10 @@ from repic_plugins.builtin import tasks
 from repic_plugins.types import Box, ImageRef, Record, Sample, YesNo
 
 MIX: Mapping[tuple[Kind | Literal["say"], int | None], float] = {
-    ("say", None): 0.15,
+    ("say", None): 0.20,
     ("caption", None): 0.08,
-    ("vlt", None): 0.25,
-    ("oct", None): 0.10,
+    ("vlt", None): 0.22,
+    ("oct", None): 0.08,
     ("where", None): 0.17,
     ("ict", 1): 0.09,
     ("ict", 2): 0.08,
@@ -88,7 +88,7 @@ def lesson_stream(
 def say_lesson(rng: np.random.Generator, split: Split) -> Lesson:
     """Names to repeat in order. Copying a name piece by piece is learnt in minutes here, and hardly beside pictures."""
     names = tasks.join(draw_names(rng, int(rng.integers(1, 6)), split))
-    return Lesson("say", (Turn(({"type": "text", "text": f"Say {names}."},), f"{names}."),), ())
+    return Lesson("say", (Turn(({"type": "text", "text": f"Say {names}."},), f"{names}.", 4.0),), ())
 
 
 def lesson(record: Record, builders: Mapping[str, Any], rng: np.random.Generator, words: Random) -> Lesson:
