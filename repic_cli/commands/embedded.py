@@ -17,7 +17,7 @@ app = _show.group("Build, measure and show the embedded tiny model.", "repic emb
 def build(
     out: Annotated[Path, typer.Argument(help="Folder for checkpoints, log.jsonl and the finished model/.")],
     vision_minutes: Annotated[float, typer.Option(min=0.01, help="Budget of the vision stage.")] = 7,
-    language_minutes: Annotated[float, typer.Option(min=0.01, help="Budget of the language stage.")] = 71,
+    language_minutes: Annotated[float, typer.Option(min=0.01, help="Budget of the language stage.")] = 85,
     workers: Annotated[int, typer.Option(min=1, help="Processes that train together, one thread each.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights and lessons.")] = 0,
 ) -> None:

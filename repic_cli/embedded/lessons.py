@@ -21,10 +21,10 @@ from repic_plugins.builtin import tasks
 from repic_plugins.types import Box, ImageRef, Record, Sample, YesNo
 
 MIX: Mapping[tuple[Kind | Literal["say"], int | None], float] = {
-    ("say", None): 0.20,
+    ("say", None): 0.25,
     ("caption", None): 0.08,
-    ("vlt", None): 0.22,
-    ("oct", None): 0.08,
+    ("vlt", None): 0.19,
+    ("oct", None): 0.06,
     ("where", None): 0.17,
     ("ict", 1): 0.09,
     ("ict", 2): 0.08,
