@@ -147,7 +147,9 @@ class Backbone:
                 progress(min(start + batch_size, len(order)), len(order))
 
     def _encode(self, texts: Sequence[str], samples: Sequence[Sample]) -> Any:
-        pictures = [[image.open() for image in sample.images] for sample in samples]
+        # A picture that stands in several prompts (the query, above all) is decoded once.
+        opened = {id(image): image.open() for sample in samples for image in sample.images}
+        pictures = [[opened[id(image)] for image in sample.images] for sample in samples]
         return self.processor(
             text=list(texts),
             images=pictures if any(pictures) else None,
