@@ -143,12 +143,13 @@ def crops(image: Image, proposals: Sequence[Proposal]) -> list[Image]:
 
 def fill_vectors(database: ConceptDatabase, encoder: Encoder) -> int:
     """Encode the pictures that this encoder has not seen (it came in a new version); gives their number."""
+    from repic_cli.concepts.pictures import reference_view
     from repic_cli.data.images import open_picture
 
     missing = [picture for picture in database.without_vectors(encoder.id) if picture.path.is_file()]
     for start in range(0, len(missing), 64):
         part = missing[start : start + 64]
-        vectors = encoder.encode([open_picture(picture.path) for picture in part])
+        vectors = encoder.encode([reference_view(open_picture(picture.path), picture.box) for picture in part])
         database.put_vectors(encoder.id, {picture.id: vector for picture, vector in zip(part, vectors, strict=True)})
     return len(missing)
 
