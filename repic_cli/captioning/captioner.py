@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from repic_cli.captioning.results import CaptionResult, Failure, UsedConcept, split
 from repic_cli.data.images import FileImage, MemoryImage, open_picture
@@ -51,9 +51,32 @@ class Captioner:
     ) -> None:
         self.backbone, self.database, self.retriever, self.verifier = backbone, database, retriever, verifier
         self.max_concepts, self.max_new_tokens, self.batch_size = max_concepts, max_new_tokens, batch_size
+        self.question = question
         self._named, self._generic = ict(), caption()
         self._personal = question or self._named.templates["ict"]["personal"][0]
         self._plain = question or self._named.templates["ict"]["plain"][0]
+
+    @classmethod
+    def open(cls, database: str | Path | ConceptDatabase | None = None, **options: Any) -> Captioner:
+        """A captioner from names: `Captioner.open("mydb/", model="Qwen/Qwen2.5-VL-7B-Instruct", verify=True)`.
+
+        Options are those of `repic_cli.captioning.opening.open_captioner`, and of `repic caption`. Close it, or use it
+        in a `with` statement. Raises `ModelError`, `DatabaseError` or `OptionError`, one line each.
+        """
+        from repic_cli.captioning.opening import open_captioner
+
+        return open_captioner(database, **options)
+
+    def __enter__(self) -> Captioner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database."""
+        if self.database is not None:
+            self.database.close()
 
     def caption(self, image: ImageRef | str | Path, concepts: Sequence[str] | None = None) -> CaptionResult:
         """Caption one picture. `concepts` names those to show (skip-retrieval); None: they are retrieved."""

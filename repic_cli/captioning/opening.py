@@ -1,0 +1,131 @@
+"""Put a captioner together from names: of a database, a model, an adapter, a detector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from repic_cli.captioning.captioner import MAX_CONCEPTS, MAX_NEW_TOKENS, Captioner
+from repic_plugins.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from repic_cli.concepts.search import Retriever
+    from repic_cli.concepts.store import ConceptDatabase
+    from repic_cli.config import RunConfig
+    from repic_cli.models import Backbone
+    from repic_plugins.registry import PluginRegistry
+
+DETECTOR = "grid"
+
+
+def open_captioner(
+    database: str | Path | ConceptDatabase | None = None,
+    *,
+    model: str | None = None,
+    adapter: str | Path | None = None,
+    preset: str | None = None,
+    device: str | None = None,
+    search: bool = True,
+    detector: str | None = None,
+    threshold: float | None = None,
+    verify: bool = True,
+    verify_threshold: float | None = None,
+    prompt: str | None = None,
+    max_concepts: int = MAX_CONCEPTS,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    batch_size: int = 8,
+    registry: PluginRegistry | None = None,
+) -> Captioner:
+    """See `Captioner.open`. `search` False: concepts are only given by name."""
+    from repic_cli.captioning.verification import Verifier
+
+    config = choose_model(model, adapter, preset)
+    opened = None if database is None else open_database(database)
+    try:
+        retriever = None
+        if opened is not None and search:
+            # Verification sorts out, so it is offered more than are shown.
+            most = 2 * max_concepts if verify else max_concepts
+            retriever = make_retriever(opened, detector, threshold, most, device, registry)
+        backbone = load_backbone(config, adapter, device, registry)
+        verifier = Verifier(backbone, verify_threshold, batch_size) if retriever is not None and verify else None
+    except BaseException:
+        if opened is not None and opened is not database:
+            opened.close()
+        raise
+    return Captioner(
+        backbone,
+        opened,
+        retriever,
+        verifier,
+        question=prompt,
+        max_concepts=max_concepts,
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+    )
+
+
+def choose_model(model: str | None, adapter: str | Path | None, preset: str | None) -> RunConfig:
+    """The model's settings: what is given, else the configuration of the run that made the adapter, else the preset."""
+    from repic_cli.config import load_config, resolve
+
+    if adapter is not None and model is None and preset is None:
+        run = Path(adapter).expanduser()
+        # `--adapter runs/a` and `--adapter runs/a/adapter` are the same adapter.
+        for file in (run / "config.toml", run.parent / "config.toml"):
+            if run.is_dir() and file.is_file():
+                return load_config(file)
+    return resolve(preset, overrides={"model.name": model})
+
+
+def open_database(database: str | Path | ConceptDatabase) -> ConceptDatabase:
+    """The database, which must hold a concept."""
+    from repic_cli.concepts.store import ConceptDatabase
+
+    opened = database if isinstance(database, ConceptDatabase) else ConceptDatabase(database)
+    if not len(opened):
+        folder = opened.folder
+        if opened is not database:
+            opened.close()
+        raise DatabaseError(
+            f"{folder}: the database is empty; add a concept: repic db add {folder} --name bo photo.jpg"
+        )
+    return opened
+
+
+def make_retriever(
+    database: ConceptDatabase,
+    detector: str | None,
+    threshold: float | None,
+    most: int,
+    device: str | None,
+    registry: PluginRegistry | None,
+) -> Retriever:
+    """The retriever with the encoder that the database was begun with."""
+    from repic_cli.concepts.encoders import EMBEDDED, build_encoder
+    from repic_cli.concepts.search import Retriever
+    from repic_plugins.manager import load_plugins
+
+    plugins = registry or load_plugins()
+    proposer = plugins.build("detector", detector or DETECTOR)
+    encoder = build_encoder(plugins, database.encoder or EMBEDDED, device)
+    return Retriever(database, encoder, proposer, threshold, most)
+
+
+def load_backbone(
+    config: RunConfig, adapter: str | Path | None, device: str | None, registry: PluginRegistry | None
+) -> Backbone:
+    """The model with its adapter."""
+    from repic_cli.models import load
+
+    part = config.model
+    return load(
+        part.name,
+        adapter=adapter or part.adapter,
+        dtype=part.dtype,
+        device=device or part.device,
+        attn_implementation=part.attn_implementation,
+        min_pixels=part.min_pixels,
+        max_pixels=part.max_pixels,
+        registry=registry,
+    )
