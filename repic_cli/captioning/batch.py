@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -134,9 +135,14 @@ def _detector_mark(detector: object) -> dict[str, object]:
     return {"kind": f"{type(detector).__module__}.{type(detector).__qualname__}", **plain}
 
 
-def _database_mark(database: ConceptDatabase) -> list[object]:
-    """All that a caption can come to depend on: names, infos, and pictures by the hash that names their file."""
-    return [
-        (concept.name, concept.info, concept.category, [picture.path.name for picture in concept.pictures])
-        for concept in database.concepts()
-    ]
+def _database_mark(database: ConceptDatabase) -> str:
+    """All of a database that a caption can depend on: texts, and pictures by the hash that names their file."""
+    digest = hashlib.blake2b(digest_size=16)
+    with database.reading() as connection:
+        for query in (
+            "SELECT id, name, info, category FROM concepts ORDER BY id",
+            "SELECT concept_id, file, x1, y1, x2, y2 FROM pictures ORDER BY id",
+        ):
+            for row in connection.execute(query):
+                digest.update(repr(tuple(row)).encode())
+    return digest.hexdigest()

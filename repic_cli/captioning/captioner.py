@@ -13,14 +13,14 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from repic_cli.captioning.results import CaptionResult, Failure, UsedConcept, split
-from repic_cli.data.images import FileImage, MemoryImage, open_picture
+from repic_cli.data.images import MemoryImage, open_picture
 from repic_plugins.builtin.tasks import CaptionTask, IctTask, caption, ict
 from repic_plugins.errors import DataError, OptionError
-from repic_plugins.types import ImageRef, Record, Reference, Sample
+from repic_plugins.types import ImageRef, Record, Sample
 
 if TYPE_CHECKING:
     from repic_cli.captioning.verification import Verifier
-    from repic_cli.concepts.concept import Concept
+    from repic_cli.concepts.concept import Concept, StoredPicture
     from repic_cli.concepts.search import Hit, Retrieval, Retriever
     from repic_cli.concepts.store import ConceptDatabase
     from repic_cli.models import Backbone
@@ -113,7 +113,7 @@ class Captioner:
                 opened.append(Failure(_name(image), str(error)))
         pictures = [item for item in opened if not isinstance(item, Failure)]
         with self.backbone.sharing_pictures():
-            found = self._find(pictures) if given is None else [given] * len(pictures)
+            found = self.find(pictures) if given is None else [given] * len(pictures)
             prompts = [self._prompt(picture, used) for picture, used in zip(pictures, found, strict=True)]
             samples = [prompt.sample for prompt in prompts]
             texts = self.backbone.generate(samples, self.max_new_tokens, self.batch_size) if samples else []
@@ -131,7 +131,7 @@ class Captioner:
             raise DataError(f"{_name(image)}: the model cannot take a picture of {width} x {height}: {error}") from None
         return MemoryImage(picture, key=_name(image))
 
-    def _find(self, pictures: Sequence[ImageRef]) -> list[tuple[UsedConcept, ...]]:
+    def find(self, pictures: Sequence[ImageRef]) -> list[tuple[UsedConcept, ...]]:
         """For each picture the concepts that came near, best first; those with a `reason` are not to be shown."""
         if self.retriever is None:
             return [()] * len(pictures)
@@ -159,7 +159,7 @@ class Captioner:
 
     def sample(self, image: ImageRef, concepts: Sequence[UsedConcept]) -> Sample:
         """The prompt that shows `concepts` and asks for a caption of `image`."""
-        references = tuple(map(_reference, concepts))
+        references = tuple(used.reference for used in concepts)
         task: IctTask | CaptionTask = self._named if references else self._generic
         record = Record(image.key, task.name, image, references)
         return task.build_question(record, self._personal if references else self._plain, Random(0))
@@ -183,7 +183,7 @@ def verify(
 ) -> list[tuple[UsedConcept, ...]]:
     """Put every concept that is to be shown to the model as a question, those of all pictures together."""
     asked = [(i, k) for i, concepts in enumerate(found) for k, used in enumerate(concepts) if used.kept]
-    verdicts = verifier.judge([(_reference(found[i][k]), pictures[i]) for i, k in asked])
+    verdicts = verifier.judge([(found[i][k].reference, pictures[i]) for i, k in asked])
     judged = [list(concepts) for concepts in found]
     for (i, k), verdict in zip(asked, verdicts, strict=True):
         judged[i][k] = judged[i][k].verified(verdict.probability, verifier.threshold)
@@ -205,7 +205,7 @@ def named_concepts(
         raise OptionError("--concepts: give at least one name, as in --concepts bo,thao")
     if len(found) > most:
         raise OptionError(f"--concepts: {len(found)} concepts are more than --max-concepts {most}")
-    return tuple(UsedConcept(c.name, c.info, c.picture.path, c.category) for c in found.values())
+    return tuple(_used(concept, concept.picture) for concept in found.values())
 
 
 def _near(retrieval: Retrieval) -> tuple[UsedConcept, ...]:
@@ -217,13 +217,17 @@ def _near(retrieval: Retrieval) -> tuple[UsedConcept, ...]:
 
 
 def _from_hit(hit: Hit, threshold: float) -> UsedConcept:
-    concept = hit.concept
-    picture = hit.picture if hit.picture.path.is_file() else concept.picture
-    return UsedConcept(concept.name, concept.info, picture.path, concept.category, hit.box, hit.score, threshold)
+    concept, picture, reason = hit.concept, hit.picture, ""
+    if not picture.path.is_file():
+        if concept.has_picture:
+            picture = concept.picture
+        else:
+            reason = "it has no reference picture to show"
+    return replace(_used(concept, picture), box=hit.box, score=hit.score, threshold=threshold, reason=reason)
 
 
-def _reference(used: UsedConcept) -> Reference:
-    return Reference(used.name, FileImage(used.picture), used.info)
+def _used(concept: Concept, picture: StoredPicture) -> UsedConcept:
+    return UsedConcept(concept.name, concept.info, picture.path, concept.category, picture.box)
 
 
 def _name(image: ImageRef | str | Path) -> str:

@@ -5,25 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-PixelBox = tuple[float, float, float, float]
+from repic_cli.data.images import FileImage
+from repic_plugins.types import Reference
+
+if TYPE_CHECKING:
+    from repic_cli.concepts.geometry import PixelBox
 
 
 @dataclass(frozen=True)
 class UsedConcept:
     """A concept that may be in the picture, and what speaks for it.
 
-    `box` is where it was found (pixels of the picture) and `score` its cosine to the reference `picture`, of which
-    `threshold` was the least; all are None when the concept was given by name. `probability` is that of a yes to the
-    OCT question, of which `verify_threshold` was the least; both are None when it was not asked. `reason` says why
-    the concept was not shown to the model; it is empty for one that was.
+    `picture` is the reference that stands for it (`picture_box`: the part of it that shows the concept). `box` is
+    where it was found (pixels of the picture) and `score` its cosine to the reference, of which `threshold` was the
+    least; all are None when the concept was given by name. `probability` is that of a yes to the OCT question, of which
+    `verify_threshold` was the least; both are None when it was not asked. `reason` says why the concept was not shown
+    to the model; it is empty for one that was.
     """
 
     name: str
     info: str
     picture: Path
     category: str = ""
+    picture_box: PixelBox | None = None
     box: PixelBox | None = None
     score: float | None = None
     threshold: float | None = None
@@ -41,6 +47,11 @@ class UsedConcept:
         """1 - cosine: 0 for equal pictures, up to 2."""
         return None if self.score is None else 1 - self.score
 
+    @property
+    def reference(self) -> Reference:
+        """What the model is shown."""
+        return Reference(self.name, FileImage(self.picture, self.picture_box), self.info)
+
     def verified(self, probability: float, least: float) -> UsedConcept:
         """The same with the model's answer, which may speak against it."""
         reason = self.reason or ("" if probability >= least else "the model says that it is not there")
@@ -53,7 +64,8 @@ class UsedConcept:
             "info": self.info,
             "category": self.category,
             "picture": str(self.picture),
-            "box": None if self.box is None else [round(value, 1) for value in self.box],
+            "picture_box": _rounded_box(self.picture_box),
+            "box": _rounded_box(self.box),
             "score": _rounded(self.score),
             "distance": _rounded(self.distance),
             "threshold": _rounded(self.threshold),
@@ -118,3 +130,7 @@ def split(found: Sequence[UsedConcept]) -> tuple[tuple[UsedConcept, ...], tuple[
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
+
+
+def _rounded_box(box: PixelBox | None) -> list[float] | None:
+    return None if box is None else [round(value, 1) for value in box]
