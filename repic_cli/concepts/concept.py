@@ -81,6 +81,11 @@ class Concept:
         """Whether there is a reference picture to show to a model."""
         return any(picture.path.is_file() for picture in self.pictures)
 
+    def _repr_html_(self) -> str:
+        from repic_cli.captioning.notebook import concept_html
+
+        return concept_html(self)
+
 
 @dataclass(frozen=True)
 class NewConcept:

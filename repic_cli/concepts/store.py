@@ -70,6 +70,11 @@ class ConceptDatabase:
     def __repr__(self) -> str:
         return f"ConceptDatabase({str(self.folder)!r}, {len(self)} concepts, encoder {self.encoder})"
 
+    def _repr_html_(self) -> str:
+        from repic_cli.captioning.notebook import database_html
+
+        return database_html(self)
+
     @property
     def encoder(self) -> str | None:
         """The encoder that was chosen with the first concept (`embedded`, `ViT-L-14-336:openai`); None before it."""
