@@ -109,6 +109,16 @@ class ConceptDatabase:
         with self._explained(), self._transactions.locked():
             yield self._connection
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All that is read meanwhile is of one moment, whatever others write."""
+        with self._explained():
+            self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._connection.execute("ROLLBACK")
+
     def concepts(self, ids: Iterable[int] | None = None) -> list[Concept]:
         """All concepts by name, or those with the given ids in their order."""
         with self._explained():
@@ -157,14 +167,18 @@ class ConceptDatabase:
 
     def remove(self, name: str) -> Concept:
         """Take a concept out with its vectors, and the pictures that no other concept has; gives what it was."""
-        with self._change() as files:
-            concept = self.find(name)
-            files.note(picture.path.name for picture in concept.pictures)
-            self._connection.execute("DELETE FROM concepts WHERE id = ?", (concept.id,))
-        return concept
+        return self.remove_many([name])[0]
 
-    def update(self, name: str, update: Update, vectors_of: str = "") -> Concept:
-        """Change a concept in one step; gives what it is then. `vectors_of` is the exact id of the encoder."""
+    def remove_many(self, names: Sequence[str]) -> list[Concept]:
+        """The same for several, all or none of them."""
+        with self._change() as files:
+            gone = {concept.id: concept for concept in map(self.find, names)}
+            files.note(picture.path.name for concept in gone.values() for picture in concept.pictures)
+            self._connection.executemany("DELETE FROM concepts WHERE id = ?", [(number,) for number in gone])
+        return list(gone.values())
+
+    def update(self, name: str, update: Update, encoder: str = "", vectors_of: str = "") -> Concept:
+        """Change a concept in one step; gives what it is then. The encoders are needed with pictures (`add_many`)."""
         with self._change() as files:
             concept = self.find(name)
             self._update_texts(concept, update)
@@ -177,6 +191,7 @@ class ConceptDatabase:
             for number in update.drop:
                 self._connection.execute("DELETE FROM pictures WHERE id = ?", (number,))
             if update.pictures and update.vectors is not None:
+                self._keep_encoder(encoder)
                 files.write(update.pictures)
                 self._insert_pictures(concept.id, update.pictures, update.vectors, vectors_of)
         return self.concepts([concept.id])[0]

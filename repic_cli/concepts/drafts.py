@@ -1,0 +1,83 @@
+"""Concepts on their way into a database, from whatever they are read, and the account of what became of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repic_cli.concepts.geometry import PixelBox
+from repic_plugins.text import clean
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class DraftPicture:
+    """A reference picture to be read from `path`; None: there is only its vector (D,), or nothing.
+
+    `source` is the name that its file has or had.
+    """
+
+    path: Path | None
+    source: str
+    box: PixelBox | None = None
+    vector: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A concept as it was read, its texts checked. `where` says in which row or folder it stands."""
+
+    name: str
+    where: str
+    pictures: tuple[DraftPicture, ...]
+    key: str = ""
+    info: str = ""
+    category: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass
+class Report:
+    """What became of a source: counts, and one line for each thing that was repaired or left out.
+
+    `rows` are the concepts that the source describes. `added` counts new concepts, `extended` those that were there
+    and got pictures, `without_picture` those of the new ones that have none. `vectors` are those of the source,
+    `reused` those taken over, `encoded` pictures that the encoder looked at.
+    """
+
+    source: str
+    rows: int = 0
+    added: int = 0
+    extended: int = 0
+    without_picture: int = 0
+    pictures: int = 0
+    vectors: int = 0
+    reused: int = 0
+    encoded: int = 0
+    repaired: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def repair(self, where: str, what: str) -> None:
+        """Something was put right."""
+        self.repaired.append(_line(where, what))
+
+    def skip(self, where: str, why: str) -> None:
+        """A concept, picture or vector was left out."""
+        self.skipped.append(_line(where, why))
+
+    def note(self, what: str) -> None:
+        """Something to know that is neither."""
+        self.notes.append(clean(what, 400))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def _line(where: str, what: str) -> str:
+    return f"{clean(where, 120)}: {clean(what, 400)}"
