@@ -31,7 +31,7 @@ Pictures = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
-_SHOWN = 12
+_SHOWN = 4
 """Lines of each part of a report that are shown; `--json` has all."""
 
 
@@ -65,11 +65,16 @@ def print_report(report: Report) -> None:
     parts += [f"{report.extended} extended"] if report.extended else []
     parts += [f"{report.without_picture} of them without a picture"] if report.without_picture else []
     parts += [f"{report.pictures} pictures"]
-    if report.vectors:
-        parts.append(f"{report.reused} of {report.vectors} vectors taken over")
-    parts += [f"{report.encoded} encoded", f"{len(report.repaired)} repairs", f"{len(report.skipped)} things left out"]
+    parts += [f"{report.reused} of {report.vectors} vectors taken over"] if report.vectors else []
+    parts += [f"{report.encoded} encoded"]
     typer.echo(f"{report.source}: {', '.join(parts)}")
-    for label, lines in (("note", report.notes), ("repaired", report.repaired), ("left out", report.skipped)):
+    for label, lines in (
+        ("note", report.notes),
+        ("found elsewhere", report.moved),
+        ("repaired", report.repaired),
+        ("no picture", report.unread),
+        ("left out", report.skipped),
+    ):
         for line in lines[:_SHOWN]:
             typer.echo(f"  {label}: {line}", err=True)
         if len(lines) > _SHOWN:

@@ -130,15 +130,15 @@ def fill_all(
     else:
         for report in reports:
             print_report(report)
+    there = sum("already" in line for report in reports for line in report.skipped)
+    if not any(report.added or report.extended for report in reports) and not there:
+        raise DataError(f"{reports[0].source}: nothing could be added; the lines above say why")
     with ConceptDatabase(folder) as database:
         count, kept = len(database), database.encoder
     if not as_json:
         typer.echo(f"{folder} has {count} concepts")
     if sum(report.added for report in reports) == count:
         warn_of_embedded(kept, options.encoder is not None)
-    there = sum("already" in line for report in reports for line in report.skipped)
-    if not any(report.added or report.extended for report in reports) and not there:
-        raise DataError(f"{reports[0].source}: nothing could be added; the lines above say why")
 
 
 def _add_one(

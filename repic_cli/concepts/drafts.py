@@ -46,7 +46,8 @@ class Report:
 
     `rows` are the concepts that the source describes. `added` counts new concepts, `extended` those that were there
     and got pictures, `without_picture` those of the new ones that have none. `vectors` are those of the source,
-    `reused` those taken over, `encoded` pictures that the encoder looked at.
+    `reused` those taken over, `encoded` pictures that the encoder looked at. `unread` tells of pictures that are not
+    there or cannot be read, `moved` of those found by the end of their path, `skipped` of concepts and vectors.
     """
 
     source: str
@@ -58,7 +59,9 @@ class Report:
     vectors: int = 0
     reused: int = 0
     encoded: int = 0
+    moved: list[str] = field(default_factory=list)
     repaired: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -67,8 +70,12 @@ class Report:
         self.repaired.append(_line(where, what))
 
     def skip(self, where: str, why: str) -> None:
-        """A concept, picture or vector was left out."""
+        """A concept or vector was left out."""
         self.skipped.append(_line(where, why))
+
+    def no_picture(self, where: str, why: str) -> None:
+        """A picture is not there, or cannot be read."""
+        self.unread.append(_line(where, why))
 
     def note(self, what: str) -> None:
         """Something to know that is neither."""

@@ -14,6 +14,7 @@ from repic_cli.concepts.concept import Concept, NewConcept, Update
 from repic_cli.concepts.drafts import Draft, DraftPicture, Report
 from repic_cli.concepts.encoders import EMBEDDED, build_encoder
 from repic_cli.concepts.formats.named_vectors import DIMENSION, ENCODER
+from repic_cli.concepts.geometry import PixelBox
 from repic_cli.concepts.pictures import LostPicture, NewPicture, lost_picture, read_picture
 from repic_cli.concepts.store import ConceptDatabase
 from repic_plugins.errors import DatabaseError, DataError
@@ -31,6 +32,7 @@ BATCH = 32
 SAME_ENCODER = 0.9
 """Median cosine of given vectors and our own of the same pictures, from which on one encoder made both."""
 _SAMPLE = 8
+NO_PICTURE = "left out, as there is no picture of it that can be read"
 
 Tell = Callable[[int, int], None]
 """Hears how many of how many concepts are done."""
@@ -67,6 +69,10 @@ def fill(
     `DatabaseError` or `ModelError` before anything is written; what is written in a batch stays when a later one fails.
     """
     options = options or Options()
+    if not options.without_pictures:
+        drafts = _with_pictures(drafts, report)
+    if not drafts:
+        return report
     filler = _Filler(folder, registry, drafts, report, options)
     filler.prepare(drafts)
     done = 0
@@ -220,18 +226,20 @@ class _Filler:
         if piece.first and owner is None:
             self._own.add(draft.where)
         ready = _Ready(draft, owner, [], [])
+        known = _known_pictures(database, owner)
         for picture in draft.pictures:
             vector = picture.vector if self.reuse else None
             usable = self._picture(draft, picture, vector)
-            if usable is not None:
+            if usable is not None and (usable.file, usable.box) not in known:
                 ready.pictures.append(usable)
                 ready.vectors.append(vector)
-        if not any(isinstance(picture, NewPicture) for picture in ready.pictures) and (
-            owner is not None or not self.options.without_pictures
-        ):
-            if piece.first:
-                self._leave_out(draft, "left out, as no picture of it can be read")
-            return None
+        if not any(isinstance(picture, NewPicture) for picture in ready.pictures):
+            if owner is not None and piece.first:
+                self.report.skip(draft.where, f"there is a concept {owner!r} already, and nothing new about it")
+            elif not self.options.without_pictures and piece.first:
+                self._leave_out(draft, NO_PICTURE)
+            if owner is not None or not self.options.without_pictures:
+                return None
         self.report.reused += sum(vector is not None for vector in ready.vectors)
         return ready
 
@@ -253,7 +261,7 @@ class _Filler:
             try:
                 return read_picture(picture.path, picture.box)
             except DataError as error:
-                self.report.skip(draft.where, f"picture {error}")
+                self.report.no_picture(draft.where, str(error))
         if vector is not None and self.options.without_pictures:
             return lost_picture(vector, picture.source)
         return None
@@ -270,6 +278,21 @@ class _Filler:
             for (item, number, _), vector in zip(wanted, self.model.encode([w[2] for w in wanted]), strict=True):
                 item.vectors[number] = vector
             self.report.encoded += len(wanted)
+
+
+def _known_pictures(database: ConceptDatabase, owner: str | None) -> set[tuple[str, PixelBox | None]]:
+    """File and box of the pictures that a concept has, without those whose file got lost."""
+    pictures = database.find(owner).pictures if owner is not None else ()
+    return {(picture.path.name, picture.box) for picture in pictures if picture.path.is_file()}
+
+
+def _with_pictures(drafts: Sequence[Draft], report: Report) -> list[Draft]:
+    """The drafts that have a picture file."""
+    kept = [draft for draft in drafts if any(picture.path is not None for picture in draft.pictures)]
+    for draft in drafts:
+        if not any(picture.path is not None for picture in draft.pictures):
+            report.skip(draft.where, NO_PICTURE)
+    return kept
 
 
 def _parts(drafts: Iterable[Draft]) -> Iterator[list[_Piece]]:

@@ -143,7 +143,9 @@ class ConceptDatabase:
             if row is None:
                 query = "SELECT text FROM spellings LIMIT ?"
                 known = [clean(found[0], 100) for found in self._connection.execute(query, (_SUGGEST_FROM,))]
-                raise DatabaseError(f"{self.folder}: no concept {bare!r}{suggest(bare, known)}")
+                close = suggest(bare, known)
+                hint = close if len(known) <= 20 or "did you mean" in close else f"; see `repic db list {self.folder}`"
+                raise DatabaseError(f"{self.folder}: no concept {bare!r}{hint}")
             return self._rows.concepts([row])[0]
 
     def add(self, concept: NewConcept, encoder: str, vectors_of: str) -> Concept:

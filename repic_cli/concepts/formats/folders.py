@@ -49,7 +49,7 @@ def _read(place: Path, folder: Path, places: Places, report: Report) -> Draft | 
         try:
             pictures.append(DraftPicture(places.find(str(path.relative_to(folder))).path, path.name))
         except DataError as error:
-            report.skip(where, f"picture {error}")
+            report.no_picture(where, str(error))
     texts = {"info": "", "category": ""}
     for what, use in (("info", usable_info), ("category", usable_category)):
         try:

@@ -180,10 +180,10 @@ class _Reader:
         try:
             found = self.places.find(written)
         except DataError as error:
-            self.report.skip(where, f"picture {error}")
+            self.report.no_picture(where, str(error))
             return DraftPicture(None, source, box, values)
         if found.moved:
-            self.report.repair(where, f"picture {clean(written, 200)} is at {found.path}")
+            self.report.moved.append(clean(f"{where}: {written} is at {found.path}", 500))
         return DraftPicture(found.path, source, box, values)
 
 

@@ -116,7 +116,7 @@ def _draft(where: str, fields: Mapping[str, Any], places: Places, report: Report
         try:
             pictures.append(_picture(item, places))
         except DataError as error:
-            report.skip(where, f"picture {error}")
+            report.no_picture(where, str(error))
     info, category = usable_info(fields.get("info"), tell), usable_category(fields.get("category"), tell)
     return Draft(name, where, tuple(pictures), key, info, category, usable_aliases(fields.get("aliases"), tell))
 
