@@ -18,6 +18,7 @@ from repic_cli.captioning.results import CaptionResult, Failure
 from repic_cli.captioning.sidecars import Kind, write_sidecar
 from repic_cli.data.images import find_pictures, open_picture, picture_size
 from repic_cli.files import write_file
+from repic_cli.models.fingerprint import identity
 from repic_plugins.errors import DataError
 
 if TYPE_CHECKING:
@@ -104,7 +105,6 @@ def _below(folder: Path) -> list[Path]:
 def marks_of(captioner: Captioner, concepts: Sequence[str] | None = None) -> Marks:
     """What the captions of this captioner depend on."""
     backbone, database, retriever = captioner.backbone, captioner.database, captioner.retriever
-    model = (backbone.name, backbone.fingerprint, _adapter_mark(backbone.adapter))
     options: dict[str, Any] = {
         "concepts": concepts,
         "question": captioner.question,
@@ -118,13 +118,7 @@ def marks_of(captioner: Captioner, concepts: Sequence[str] | None = None) -> Mar
             "encoder": retriever.encoder.id,
             "detector": _detector_mark(retriever.detector),
         }
-    return Marks.of(model, None if database is None else _database_mark(database), options)
-
-
-def _adapter_mark(adapter: str | None) -> str:
-    from repic_cli.models.adapters import WEIGHTS, adapter_folder
-
-    return "" if adapter is None else content_hash(adapter_folder(adapter) / WEIGHTS)
+    return Marks.of(identity(backbone), None if database is None else _database_mark(database), options)
 
 
 def _detector_mark(detector: object) -> dict[str, object]:

@@ -19,6 +19,7 @@ from repic_plugins.errors import DataError, OptionError
 from repic_plugins.types import ImageRef, Record, Sample
 
 if TYPE_CHECKING:
+    from repic_cli.captioning.calibration import Calibration
     from repic_cli.captioning.verification import Verifier
     from repic_cli.concepts.concept import Concept, StoredPicture
     from repic_cli.concepts.search import Hit, Retrieval, Retriever
@@ -33,8 +34,9 @@ class Captioner:
     """Writes captions with a backbone and, if there is one, a database of concepts.
 
     `retriever` finds concepts (None: none are looked for); `verifier` asks the model about each of them and keeps those
-    that it confirms (None: all are shown); `database` is needed for concepts given by name. `question` replaces the
-    instruction's last sentence. Raises `DatabaseError` for unknown concepts, `DataError` for pictures.
+    that it confirms (None: all are shown); `calibration` tells how its threshold came about. `database` is needed for
+    concepts given by name. `question` replaces the instruction's last sentence. Raises `DatabaseError` for unknown
+    concepts, `DataError` for pictures.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Captioner:
         retriever: Retriever | None = None,
         verifier: Verifier | None = None,
         *,
+        calibration: Calibration | None = None,
         question: str | None = None,
         max_concepts: int = MAX_CONCEPTS,
         max_new_tokens: int = MAX_NEW_TOKENS,
@@ -51,7 +54,7 @@ class Captioner:
     ) -> None:
         self.backbone, self.database, self.retriever, self.verifier = backbone, database, retriever, verifier
         self.max_concepts, self.max_new_tokens, self.batch_size = max_concepts, max_new_tokens, batch_size
-        self.question = question
+        self.calibration, self.question = calibration, question
         self._named, self._generic = ict(), caption()
         self._personal = question or self._named.templates["ict"]["personal"][0]
         self._plain = question or self._named.templates["ict"]["plain"][0]
@@ -135,7 +138,7 @@ class Captioner:
         """For each picture the concepts that came near, best first; those with a `reason` are not to be shown."""
         if self.retriever is None:
             return [()] * len(pictures)
-        found = [_near(self.retriever.find(picture.open())) for picture in pictures]
+        found = [_near(each) for each in self.retriever.find_many([picture.open() for picture in pictures])]
         if self.verifier is not None:
             found = verify(self.verifier, pictures, found)
         return [self._at_most(used) for used in found]
@@ -209,11 +212,10 @@ def named_concepts(
 
 
 def _near(retrieval: Retrieval) -> tuple[UsedConcept, ...]:
-    """What retrieval found, and the nearest concept if nothing was near enough."""
+    """What retrieval found, and behind it what came near without being found."""
     hits = [_from_hit(hit, retrieval.threshold) for hit in retrieval.hits]
-    if retrieval.nearest is not None:
-        hits.append(replace(_from_hit(retrieval.nearest, retrieval.threshold), reason="not near enough"))
-    return tuple(hits)
+    others = [replace(_from_hit(each.hit, retrieval.threshold), reason=each.reason) for each in retrieval.rejected]
+    return (*hits, *others)
 
 
 def _from_hit(hit: Hit, threshold: float) -> UsedConcept:

@@ -36,7 +36,12 @@ def open_captioner(
     batch_size: int = 8,
     registry: PluginRegistry | None = None,
 ) -> Captioner:
-    """See `Captioner.open`. `search` False: concepts are only given by name."""
+    """See `Captioner.open`.
+
+    `search` False: concepts are only given by name. `verify_threshold` None: the database's own for this model, which
+    is measured now if there is none (`repic_cli.captioning.calibration`).
+    """
+    from repic_cli.captioning.calibration import calibrated
     from repic_cli.captioning.verification import Verifier
 
     config = choose_model(model, adapter, preset)
@@ -48,7 +53,12 @@ def open_captioner(
             most = 2 * max_concepts if verify else max_concepts
             retriever = make_retriever(opened, detector, threshold, most, device, registry)
         backbone = load_backbone(config, adapter, device, registry)
-        verifier = Verifier(backbone, verify_threshold, batch_size) if retriever is not None and verify else None
+        verifier, calibration = None, None
+        if opened is not None and retriever is not None and verify:
+            verifier = Verifier(backbone, verify_threshold, batch_size)
+            if verify_threshold is None:
+                calibration = calibrated(opened, verifier, retriever.encoder)
+                verifier.threshold = calibration.threshold
     except BaseException:
         if opened is not None and opened is not database:
             opened.close()
@@ -58,6 +68,7 @@ def open_captioner(
         opened,
         retriever,
         verifier,
+        calibration=calibration,
         question=prompt,
         max_concepts=max_concepts,
         max_new_tokens=max_new_tokens,

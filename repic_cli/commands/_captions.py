@@ -18,6 +18,7 @@ from repic_plugins.text import clean
 
 if TYPE_CHECKING:
     from repic_cli.captioning.batch import Batch
+    from repic_cli.captioning.calibration import Calibration
     from repic_cli.captioning.results import CaptionResult, Failure, UsedConcept
 
 
@@ -137,6 +138,15 @@ def explanation(used: UsedConcept) -> str:
     if used.score is None:
         parts.append("given by name")
     return f"{used.name}: {'; '.join(parts)}"
+
+
+def calibration_note(calibration: Calibration) -> str:
+    """How the threshold of verification came about."""
+    start = f"verification: a concept is kept from yes {calibration.threshold:.2f} on"
+    if not calibration.pairs:
+        return f"{start} (not measured: the database has too few concepts)"
+    kept, passed = 100 * calibration.kept, 100 * calibration.passed
+    return f"{start} (of collages of this database, that keeps {kept:.0f} % of right and {passed:.0f} % of wrong ones)"
 
 
 def _many(count: int) -> str:

@@ -51,7 +51,7 @@ def caption(
         bool, typer.Option(help="Ask the model about each concept that was found, and keep those it confirms.")
     ] = True,
     verify_threshold: Annotated[
-        float | None, typer.Option(help="Least probability of yes at which a concept is kept. Default: 0.5.")
+        float | None, typer.Option(help="Least probability of yes that keeps a concept. Default: as measured.")
     ] = None,
     max_concepts: Annotated[int, typer.Option(min=1, max=16, help="Most concepts that are shown.")] = 4,
     detector: Annotated[
@@ -83,7 +83,7 @@ def caption(
     from repic_cli.captioning.captioner import named_concepts
     from repic_cli.captioning.opening import open_captioner, open_database
     from repic_cli.captioning.output import CaptionFile
-    from repic_cli.commands._captions import Report
+    from repic_cli.commands._captions import Report, calibration_note
     from repic_cli.data.images import picture_size
     from repic_plugins.errors import OptionError
 
@@ -123,6 +123,8 @@ def caption(
                 "--model, for instance Qwen/Qwen2.5-VL-7B-Instruct",
                 err=True,
             )
+        if explain and captioner.calibration is not None:
+            typer.echo(calibration_note(captioner.calibration), err=True)
         file = None
         if out is not None:
             file = stack.enter_context(CaptionFile(out, marks_of(captioner, names), redo))

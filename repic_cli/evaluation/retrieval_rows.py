@@ -21,7 +21,6 @@ from repic_cli.evaluation.statistics import Tally
 
 if TYPE_CHECKING:
     from repic_cli.captioning.verification import Verifier
-    from repic_cli.concepts.store import ConceptDatabase
     from repic_cli.models import Backbone
 
 GIVEN, VERIFIED, UNVERIFIED, PAPER = "given", "verified", "unverified", "paper"
@@ -71,15 +70,11 @@ class PaperRetriever:
 
 
 def find_rows(
-    scenes: Sequence[StudyScene],
-    database: ConceptDatabase,
-    retriever: Retriever,
-    verifier: Verifier,
-    known: int,
+    scenes: Sequence[StudyScene], retriever: Retriever, verifier: Verifier, known: int
 ) -> dict[str, list[Shown]]:
     """For each row and scene the concepts that are shown, those that are not behind them."""
     pictures = [scene.image for scene in scenes]
-    backbone = verifier.backbone
+    backbone, database = verifier.backbone, retriever.database
     paper = PaperRetriever(retriever)
     return {
         GIVEN: [named_concepts(database, scene.names) if scene.names else () for scene in scenes],

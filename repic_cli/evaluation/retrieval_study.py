@@ -21,7 +21,10 @@ from repic_cli.evaluation.retrieval_table import table
 
 if TYPE_CHECKING:
     from repic_cli.captioning.verification import Verifier
+    from repic_cli.concepts.search import Retriever
+    from repic_cli.concepts.store import ConceptDatabase
     from repic_cli.models import Backbone
+    from repic_plugins.types import Encoder
 
 KNOWN = (0, 1, 2, 4)
 
@@ -53,21 +56,27 @@ def main(
     ),
 ) -> None:
     """Measure names in captions with concepts given and retrieved, and write the table."""
-    from repic_cli.captioning.verification import Verifier
-    from repic_cli.evaluation.experiment import weights_digest
+    from repic_cli.concepts.encoders import embedded_encoder
     from repic_cli.files import write_file
     from repic_cli.models import load
+    from repic_cli.models.fingerprint import identity
 
-    settings = {"count": count, "model": weights_digest(model), "adapter": adapter, "detector": detector}
-    settings["verify_threshold"] = verify_threshold
+    backbone = load(model, adapter=adapter)
+    encoder = embedded_encoder()
+    settings = {
+        "count": count,
+        "model": identity(backbone),
+        "encoder": encoder.id,
+        "detector": detector,
+        "verify_threshold": verify_threshold,
+    }
+    backbone.merge()  # after its identity was taken, which the adapter is part of
     folder = ResultFolder(work)
     folder.open(settings)
-    backbone = load(model, adapter=adapter)
-    backbone.merge()
-    verifier = Verifier(backbone, verify_threshold)
+    study = Study(folder, backbone, encoder, detector, verify_threshold, count)
     cells = [Cell(int(size), seed, known) for size in sizes.split(",") for seed in range(databases) for known in KNOWN]
-    results = list(run_cells(cells, folder, backbone, verifier, detector, count))
-    settings |= {"sizes": sizes, "databases": databases, "verify_threshold": verifier.threshold}
+    results = list(study.run(cells))
+    settings |= {"sizes": sizes, "databases": databases}
     write_file(output, json.dumps({"settings": settings, "cells": results}, indent=1) + "\n")
     text = table(results)
     write_file(output.with_suffix(".md"), text)
@@ -75,54 +84,70 @@ def main(
     typer.echo(f"written to {output} and {output.with_suffix('.md')}")
 
 
-def run_cells(
-    cells: Sequence[Cell], folder: ResultFolder, backbone: Backbone, verifier: Verifier, detector: str, count: int
-) -> Iterator[dict[str, Any]]:
-    """The result of each cell, measured now or kept from before."""
-    from repic_cli.concepts.encoders import embedded_encoder
+@dataclass(frozen=True)
+class Study:
+    """What all cells have in common. `verify_threshold` None: as `repic caption` measures it for each database."""
 
-    encoder = embedded_encoder()
-    for number, cell in enumerate(cells, 1):
-        kept = folder.load(cell.file)
-        if kept is None:
-            typer.echo(f"{number}/{len(cells)}: {cell.file.removesuffix('.json')}", err=True)
-            kept = run_cell(cell, folder.path, verifier, encoder, detector, count)
-            folder.save(cell.file, kept)
-        yield kept
+    folder: ResultFolder
+    backbone: Backbone
+    encoder: Encoder
+    detector: str
+    verify_threshold: float | None
+    count: int
 
+    def run(self, cells: Sequence[Cell]) -> Iterator[dict[str, Any]]:
+        """The result of each cell, measured now or kept from before."""
+        for number, cell in enumerate(cells, 1):
+            kept = self.folder.load(cell.file)
+            if kept is None:
+                typer.echo(f"{number}/{len(cells)}: {cell.file.removesuffix('.json')}", err=True)
+                kept = self.measure(cell)
+                self.folder.save(cell.file, kept)
+            yield kept
 
-def run_cell(cell: Cell, work: Path, verifier: Verifier, encoder: Any, detector: str, count: int) -> dict[str, Any]:
-    """All rows of one cell: counts of names by scene, in captions and among what was shown, and the model's answers."""
-    from repic_cli.captioning.captioner import MAX_CONCEPTS
-    from repic_cli.concepts.search import Retriever
-    from repic_cli.concepts.store import ConceptDatabase
-    from repic_cli.evaluation.retrieval_rows import caption_rows, find_rows, name_counts, shown_counts
-    from repic_cli.evaluation.retrieval_world import fill_database, make_scenes, make_world
-    from repic_plugins.manager import load_plugins
+    def measure(self, cell: Cell) -> dict[str, Any]:
+        """All rows of a cell: counts of names by scene, in captions and of what was shown, and the model's answers."""
+        from repic_cli.concepts.store import ConceptDatabase
+        from repic_cli.evaluation.retrieval_rows import caption_rows, find_rows, name_counts, shown_counts
+        from repic_cli.evaluation.retrieval_world import fill_database, make_scenes, make_world
 
-    world = make_world(cell.size, cell.seed)
-    place = work / "databases" / f"size{cell.size}-{cell.seed}"
-    with ConceptDatabase(place, create=True) as database:
-        if not len(database):
-            fill_database(place, world, encoder, cell.seed)
-        scenes = make_scenes(world, cell.known, count, cell.seed)
-        proposer = load_plugins(enabled=False).build("detector", detector)
-        retriever = Retriever(database, encoder, proposer, most=2 * MAX_CONCEPTS)  # as `repic caption` has it
-        with verifier.backbone.sharing_pictures():
-            rows = find_rows(scenes, database, retriever, verifier, cell.known)
-            texts = caption_rows(verifier.backbone, scenes, rows)
-    names = list(world.names.values())
-    return {
-        **asdict(cell),
-        "captions": {row: asdict(name_counts(texts[row], scenes, names)) for row in rows},
-        "shown": {row: asdict(shown_counts(found, scenes)) for row, found in rows.items()},
-        "answers": [
-            {"true": used.name in scene.names, "score": used.score, "probability": used.probability}
-            for scene, found in zip(scenes, rows["verified"], strict=True)
-            for used in found
-            if used.probability is not None
-        ],
-    }
+        world = make_world(cell.size, cell.seed)
+        scenes = make_scenes(world, cell.known, self.count, cell.seed)
+        with ConceptDatabase(self.folder.path / "databases" / f"size{cell.size}-{cell.seed}", create=True) as database:
+            if not len(database):
+                fill_database(database, world, self.encoder, cell.seed)
+            retriever, verifier = self._parts(database)
+            with self.backbone.sharing_pictures():
+                rows = find_rows(scenes, retriever, verifier, cell.known)
+                texts = caption_rows(self.backbone, scenes, rows)
+        names = list(world.names.values())
+        return {
+            **asdict(cell),
+            "verify_threshold": verifier.threshold,
+            "captions": {row: asdict(name_counts(texts[row], scenes, names)) for row in rows},
+            "shown": {row: asdict(shown_counts(found, scenes)) for row, found in rows.items()},
+            "answers": [
+                {"true": used.name in scene.names, "score": used.score, "probability": used.probability}
+                for scene, found in zip(scenes, rows["verified"], strict=True)
+                for used in found
+                if used.probability is not None
+            ],
+        }
+
+    def _parts(self, database: ConceptDatabase) -> tuple[Retriever, Verifier]:
+        """Retriever and verifier as `repic caption` has them."""
+        from repic_cli.captioning.calibration import calibrated
+        from repic_cli.captioning.captioner import MAX_CONCEPTS
+        from repic_cli.captioning.verification import Verifier
+        from repic_cli.concepts.search import Retriever
+        from repic_plugins.manager import load_plugins
+
+        proposer = load_plugins(enabled=False).build("detector", self.detector)
+        retriever = Retriever(database, self.encoder, proposer, most=2 * MAX_CONCEPTS)
+        verifier = Verifier(self.backbone, self.verify_threshold)
+        if self.verify_threshold is None:
+            verifier.threshold = calibrated(database, verifier, self.encoder).threshold
+        return retriever, verifier
 
 
 def run() -> None:

@@ -56,7 +56,7 @@ def make_world(size: int, seed: int) -> World:
     return World(dict(zip([*shown, *filling], names, strict=True)), tuple(shown), tuple(order[len(shown) :]))
 
 
-def fill_database(folder: Path, world: World, encoder: Encoder, seed: int) -> None:
+def fill_database(database: ConceptDatabase, world: World, encoder: Encoder, seed: int) -> None:
     """One reference picture for each concept, and an info that does not tell its looks."""
     rng = np.random.default_rng([seed, len(world.names), 52])
     with tempfile.TemporaryDirectory() as place:
@@ -71,8 +71,7 @@ def fill_database(folder: Path, world: World, encoder: Encoder, seed: int) -> No
         NewConcept(name, [picture], vectors[k : k + 1], info, "toy")
         for k, (name, picture, info) in enumerate(zip(world.names.values(), pictures, infos, strict=True))
     ]
-    with ConceptDatabase(folder, create=True) as database:
-        database.add_many(concepts, EMBEDDED, encoder.id)
+    database.add_many(concepts, EMBEDDED, encoder.id)
 
 
 def make_scenes(world: World, known: int, count: int, seed: int) -> list[StudyScene]:

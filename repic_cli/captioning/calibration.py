@@ -1,0 +1,167 @@
+"""From which probability of yes on a model is to be believed, measured on the pictures of a database.
+
+Models differ in how readily they say yes. So each is asked about collages of reference pictures, of which the truth is
+known: is A in a collage that shows A, and in one that shows its look-alike B? The threshold is the one that would cost
+least if `RIGHT` of the concepts that retrieval brings up are truly there: a model that cannot tell loses nothing then.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from random import Random
+from typing import TYPE_CHECKING
+
+from repic_cli.captioning.verification import THRESHOLD, Verifier
+from repic_cli.data.images import MemoryImage, open_picture
+from repic_cli.models.fingerprint import identity
+from repic_plugins.errors import DatabaseError, DataError
+from repic_plugins.types import Encoder, Reference
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from repic_cli.concepts.concept import Concept
+    from repic_cli.concepts.store import ConceptDatabase
+
+RIGHT = 0.9
+"""The share of concepts above the open-set threshold that is taken to be there: as on the embedded world, or less."""
+MOST, LEAST = 48, 4
+"""So many concepts are asked about; with fewer than `LEAST` nothing is measured."""
+SIDE = 448
+"""Longer sides of pictures in a collage are reduced to this."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A threshold, and what it rests on: pairs asked, and the shares of true and of false pairs that pass it."""
+
+    threshold: float
+    pairs: int = 0
+    kept: float = 0.0
+    passed: float = 0.0
+
+
+def calibrated(database: ConceptDatabase, verifier: Verifier, encoder: Encoder) -> Calibration:
+    """The calibration that the database keeps for this model, or a new one, which it keeps from now on."""
+    key = f"verify:{identity(verifier.backbone)}"
+    kept = _read(database.setting(key))
+    if kept is not None:
+        return kept
+    found = measure(database, verifier, encoder)
+    if found.pairs:
+        with suppress(DatabaseError):  # a database that may only be read is measured each time
+            database.put_setting(key, json.dumps(asdict(found)))
+    return found
+
+
+def measure(database: ConceptDatabase, verifier: Verifier, encoder: Encoder) -> Calibration:
+    """Ask the model about collages of the database's pictures. The same database and model give the same threshold."""
+    concepts = _sample(database)
+    if len(concepts) < LEAST:
+        return Calibration(THRESHOLD)
+    rng = Random(len(concepts))
+    images = [open_picture(concept.picture.path) for concept in concepts]
+    vectors = encoder.encode([_view(concept, image) for concept, image in zip(concepts, images, strict=True)])
+    near = vectors @ vectors.T
+    near[range(len(concepts)), range(len(concepts))] = -2
+    pairs, truth = [], []
+    for index, concept in enumerate(concepts):
+        twin = int(near[index].argmax())
+        others = [k for k in range(len(concepts)) if k not in (index, twin)]
+        reference = Reference(concept.name, concept.picture.image)
+        for shown, there in ((index, True), (twin, False)):
+            other = images[rng.choice(others)]
+            # Another picture of the thing where there is one, which the crop of the reference cannot give away.
+            picture = _another(concepts[shown], rng) or images[shown]
+            pairs.append((reference, MemoryImage(collage(picture, other, rng), f"collage-{index}-{there}")))
+            truth.append(there)
+    answers = [verdict.probability for verdict in verifier.judge(pairs)]
+    true = [value for value, there in zip(answers, truth, strict=True) if there]
+    false = [value for value, there in zip(answers, truth, strict=True) if not there]
+    least = best_threshold(true, false)
+    return Calibration(least, len(pairs), _share(true, least), _share(false, least))
+
+
+def best_threshold(true: Sequence[float], false: Sequence[float], right: float = RIGHT) -> float:
+    """The threshold at which concepts lost and strangers let in cost least; of equal ones that nearest to 0.5.
+
+    A concept that is there is expected in `right` of all cases. 0 where no threshold is better than none.
+    """
+    values = sorted({0.0, 1.0, *true, *false})
+    tried = {0.0, THRESHOLD, *((low + high) / 2 for low, high in pairwise(values))}
+
+    def cost(least: float) -> tuple[float, float]:
+        wrong = right * (1 - _share(true, least)) + (1 - right) * _share(false, least)
+        return round(wrong, 9), abs(least - THRESHOLD)
+
+    best = min(tried, key=cost)
+    return best if cost(best)[0] < cost(0.0)[0] else 0.0
+
+
+def collage(picture: Image, other: Image, rng: Random) -> Image:
+    """Two pictures side by side, in either order, each a little cut, and lighter or darker."""
+    from PIL import Image, ImageEnhance
+
+    tiles = []
+    for tile in (picture, other):
+        cut = [rng.uniform(0, 0.06) for _ in range(4)]
+        width, height = tile.size
+        box = (cut[0] * width, cut[1] * height, (1 - cut[2]) * width, (1 - cut[3]) * height)
+        part = tile.crop(tuple(round(value) for value in box)) if min(tile.size) > 16 else tile.copy()
+        part.thumbnail((SIDE, SIDE))
+        tiles.append(ImageEnhance.Brightness(part).enhance(rng.uniform(0.8, 1.2)))
+    if rng.random() < 0.5:
+        tiles.reverse()
+    high = max(tile.height for tile in tiles)
+    canvas = Image.new("RGB", (sum(tile.width for tile in tiles), high), (128, 128, 128))
+    canvas.paste(tiles[0], (0, (high - tiles[0].height) // 2))
+    canvas.paste(tiles[1], (tiles[0].width, (high - tiles[1].height) // 2))
+    return canvas
+
+
+def _sample(database: ConceptDatabase) -> list[Concept]:
+    """Up to `MOST` concepts whose picture can be read, from all over the database."""
+    with database.reading() as connection:
+        ids = [int(row["id"]) for row in connection.execute("SELECT id FROM concepts ORDER BY id")]
+    chosen = Random(1).sample(ids, min(len(ids), 2 * MOST))
+    usable = []
+    for concept in database.concepts(chosen):
+        if len(usable) < MOST and concept.has_picture and _readable(concept):
+            usable.append(concept)
+    return usable
+
+
+def _readable(concept: Concept) -> bool:
+    try:
+        open_picture(concept.picture.path)
+    except DataError:
+        return False
+    return True
+
+
+def _view(concept: Concept, image: Image) -> Image:
+    from repic_cli.concepts.pictures import reference_view
+
+    return reference_view(image, concept.picture.box)
+
+
+def _another(concept: Concept, rng: Random) -> Image | None:
+    others = [picture for picture in concept.pictures if picture.id != concept.picture.id and picture.path.is_file()]
+    return rng.choice(others).image.open() if others else None
+
+
+def _share(values: Sequence[float], least: float) -> float:
+    return sum(value >= least for value in values) / len(values)
+
+
+def _read(text: str | None) -> Calibration | None:
+    """What a database keeps may be anybody's."""
+    try:
+        found = Calibration(**json.loads(text or "null"))
+        return found if 0 <= found.threshold <= 1 else None
+    except (ValueError, TypeError):
+        return None
