@@ -14,7 +14,7 @@ from PIL import Image
 from repic_cli.concepts.adding import add_concept
 from repic_cli.concepts.concept import NewConcept
 from repic_cli.concepts.pictures import read_picture
-from repic_cli.concepts.search import Index, Retriever
+from repic_cli.concepts.search import Retriever
 from repic_cli.concepts.store import ConceptDatabase
 from repic_cli.embedded.world import Identity, identities, pick, render_reference, render_scene
 from repic_plugins.errors import DatabaseError, DataError, OptionError
@@ -24,26 +24,6 @@ if TYPE_CHECKING:
     from repic_cli.concepts.encoders import OpenClipEncoder
 
 Things = Callable[..., list[tuple[Identity, Path]]]
-
-
-def test_search_is_exact_and_sorted() -> None:
-    rng = np.random.default_rng(0)
-    vectors = rng.normal(size=(50, 8)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    index = Index(np.stack([np.arange(50), np.arange(50) // 2], 1), vectors)
-    queries = vectors[[3, 7]]
-    found = index.above(queries, 0.3)
-    cosines = queries @ vectors.T
-    assert {(query, row) for _, query, row in found} == set(zip(*map(list, np.nonzero(cosines >= 0.3)), strict=True))
-    scores = [score for score, _, _ in found]
-    assert scores == sorted(scores, reverse=True)
-    assert index.nearest(queries)[0] == pytest.approx(1)
-    assert index.above(queries, 1.1) == []
-
-
-def test_the_threshold_itself_counts() -> None:
-    index = Index(np.array([[1, 1]]), np.array([[1, 0]], np.float32))
-    assert len(index.above(np.array([[0.5, 0]], np.float32), 0.5)) == 1
 
 
 @pytest.fixture(scope="module")
