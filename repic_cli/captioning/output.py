@@ -179,9 +179,9 @@ class CaptionFile:
         """Whether a line was made as lines are now. Raises `OptionError` if not, unless it is to be done again."""
         other = [name for name, now in asdict(self.marks).items() if row.get(name) != now]
         if other and not self.redo:
-            what = {"model": "model or adapter", "database": "database", "options": "options"}
+            what = {"model": "another model or adapter", "database": "another database", "options": "other options"}
             raise OptionError(
-                f"--out {clean(self.path, 200)}: was made with another {' and another '.join(what[o] for o in other)}; "
+                f"--out {clean(self.path, 200)}: was made with {' and '.join(what[name] for name in other)}; "
                 "--redo captions again what is in it, or give another file"
             )
         return not other
