@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 STRANGERS = 0.02
 """Share of strangers that may be taken for a concept."""
-PRIOR = 10
+PRIOR = 30
 """So many things as strangers weigh as much as the encoder's own threshold: a handful says little about the rest."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from repic_plugins.hookspecs import hookimpl
 from repic_plugins.types import Detector, Encoder, Register
 
@@ -36,6 +38,58 @@ def whole() -> Detector:
     return WholeDetector()
 
 
+def owlv2(
+    *,
+    model: str = "google/owlv2-base-patch16-ensemble",
+    categories: tuple[str, ...] = (),
+    threshold: float | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    most: int = 20,
+) -> Detector:
+    """Things of the database's categories, by OWLv2 (Apache-2.0), downloaded once from the Hub."""
+    from repic_cli.concepts.zero_shot import ZeroShotDetector
+
+    return ZeroShotDetector(model, categories, threshold, device, dtype, most)
+
+
+def grounding_dino(
+    *,
+    model: str = "IDEA-Research/grounding-dino-tiny",
+    categories: tuple[str, ...] = (),
+    threshold: float | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    most: int = 20,
+) -> Detector:
+    """Things of the database's categories, by Grounding DINO (Apache-2.0), downloaded once from the Hub."""
+    from repic_cli.concepts.zero_shot import ZeroShotDetector
+
+    return ZeroShotDetector(model, categories, threshold, device, dtype, most)
+
+
+def mm_grounding_dino(
+    *,
+    model: str = "openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det",
+    categories: tuple[str, ...] = (),
+    threshold: float | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    most: int = 20,
+) -> Detector:
+    """Things of the database's categories, by MM-Grounding-DINO (Apache-2.0), downloaded once from the Hub."""
+    from repic_cli.concepts.zero_shot import ZeroShotDetector
+
+    return ZeroShotDetector(model, categories, threshold, device, dtype, most)
+
+
+def vlm(*, backbone: Any = None, categories: tuple[str, ...] = (), most: int = 20, batch_size: int = 8) -> Detector:
+    """Things of the database's categories, where the captioning model says that they are."""
+    from repic_cli.concepts.grounding import GroundingDetector
+
+    return GroundingDetector(backbone, categories, most, batch_size)
+
+
 @hookimpl
 def repic_register_encoders(register: Register) -> None:
     register("embedded", embedded, help="the tiny open_clip model that ships; knows the embedded world only")
@@ -46,3 +100,7 @@ def repic_register_encoders(register: Register) -> None:
 def repic_register_detectors(register: Register) -> None:
     register("grid", grid, help="things on a flat background, else overlapping windows; no model")
     register("whole", whole, help="the whole picture")
+    register("owlv2", owlv2, help="open-vocabulary detector OWLv2; the categories of the database are its prompts")
+    register("grounding-dino", grounding_dino, help="open-vocabulary detector Grounding DINO, prompts as for owlv2")
+    register("mm-grounding-dino", mm_grounding_dino, help="open-vocabulary detector MM-Grounding-DINO, as above")
+    register("vlm", vlm, help="the captioning model itself is asked where the database's categories are")
