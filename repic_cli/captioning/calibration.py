@@ -108,10 +108,9 @@ def collage(picture: Image, other: Image, rng: Random) -> Image:
 
     tiles = []
     for tile in (picture, other):
-        cut = [rng.uniform(0, 0.06) for _ in range(4)]
-        width, height = tile.size
-        box = (cut[0] * width, cut[1] * height, (1 - cut[2]) * width, (1 - cut[3]) * height)
-        part = tile.crop(tuple(round(value) for value in box)) if min(tile.size) > 16 else tile.copy()
+        cut = rng.uniform(0, 0.05) if min(tile.size) > 16 else 0.0
+        x, y = round(cut * tile.width), round(cut * tile.height)
+        part = tile.crop((x, y, tile.width - x, tile.height - y))
         part.thumbnail((SIDE, SIDE))
         tiles.append(ImageEnhance.Brightness(part).enhance(rng.uniform(0.8, 1.2)))
     if rng.random() < 0.5:
@@ -128,7 +127,7 @@ def _sample(database: ConceptDatabase) -> list[Concept]:
     with database.reading() as connection:
         ids = [int(row["id"]) for row in connection.execute("SELECT id FROM concepts ORDER BY id")]
     chosen = Random(1).sample(ids, min(len(ids), 2 * MOST))
-    usable = []
+    usable: list[Concept] = []
     for concept in database.concepts(chosen):
         if len(usable) < MOST and concept.has_picture and _readable(concept):
             usable.append(concept)

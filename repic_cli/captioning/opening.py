@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
     from repic_cli.models import Backbone
     from repic_plugins.registry import PluginRegistry
 
-DETECTOR = "grid"
+Tell = Callable[[str], None]
+"""Is told what was chosen or measured without being asked."""
 
 
 def open_captioner(
@@ -35,29 +38,36 @@ def open_captioner(
     max_new_tokens: int = MAX_NEW_TOKENS,
     batch_size: int = 8,
     registry: PluginRegistry | None = None,
+    tell: Tell = lambda note: None,
 ) -> Captioner:
     """See `Captioner.open`.
 
-    `search` False: concepts are only given by name. `verify_threshold` None: the database's own for this model, which
-    is measured now if there is none (`repic_cli.captioning.calibration`).
+    `search` False: concepts are only given by name. `detector` None: what is available (`concepts.choosing`).
+    `verify_threshold` None: the database's own for this model, which is measured now if there is none
+    (`captioning.calibration`).
     """
     from repic_cli.captioning.calibration import calibrated
     from repic_cli.captioning.verification import Verifier
+    from repic_cli.concepts.choosing import pick_detector
+    from repic_cli.models.load import locate
 
     config = choose_model(model, adapter, preset)
     opened = None if database is None else open_database(database)
+    load = cache(lambda: load_backbone(config, adapter, device, registry))  # late: what is wrong elsewhere comes first
     try:
-        retriever = None
+        retriever, verifier, calibration = None, None, None
         if opened is not None and search:
             # Verification sorts out, so it is offered more than are shown.
             most = 2 * max_concepts if verify else max_concepts
-            retriever = make_retriever(opened, detector, threshold, most, device, registry)
-        backbone = load_backbone(config, adapter, device, registry)
-        verifier, calibration = None, None
-        if opened is not None and retriever is not None and verify:
+            if detector is None:
+                detector, why = pick_detector(opened, photographs=not locate(config.model.name).embedded)
+                tell(f"looking for concepts with detector {detector}: {why}")
+            retriever = make_retriever(opened, detector, threshold, most, device, registry, load)
+        backbone = load()
+        if retriever is not None and verify:
             verifier = Verifier(backbone, verify_threshold, batch_size)
             if verify_threshold is None:
-                calibration = calibrated(opened, verifier, retriever.encoder)
+                calibration = calibrated(retriever.database, verifier, retriever.encoder)
                 verifier.threshold = calibration.threshold
     except BaseException:
         if opened is not None and opened is not database:
@@ -106,19 +116,21 @@ def open_database(database: str | Path | ConceptDatabase) -> ConceptDatabase:
 
 def make_retriever(
     database: ConceptDatabase,
-    detector: str | None,
+    detector: str,
     threshold: float | None,
     most: int,
     device: str | None,
     registry: PluginRegistry | None,
+    backbone: Callable[[], Backbone] | None,
 ) -> Retriever:
-    """The retriever with the encoder that the database was begun with."""
+    """The retriever with the encoder that the database was begun with; some detectors ask the `backbone`."""
+    from repic_cli.concepts.choosing import build_detector
     from repic_cli.concepts.encoders import EMBEDDED, build_encoder
     from repic_cli.concepts.search import Retriever
     from repic_plugins.manager import load_plugins
 
     plugins = registry or load_plugins()
-    proposer = plugins.build("detector", detector or DETECTOR)
+    proposer = build_detector(plugins, detector, database, backbone, device)
     encoder = build_encoder(plugins, database.encoder or EMBEDDED, device)
     return Retriever(database, encoder, proposer, threshold, most)
 

@@ -55,7 +55,7 @@ def caption(
     ] = None,
     max_concepts: Annotated[int, typer.Option(min=1, max=16, help="Most concepts that are shown.")] = 4,
     detector: Annotated[
-        str | None, typer.Option(help="What proposes places to look at: grid, whole, or a plugin's.")
+        str | None, typer.Option(help="What proposes places to look at: owlv2, grid, vlm ... Default: as available.")
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest caption, in tokens.")] = 256,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures captioned at a time.")] = 8,
@@ -116,6 +116,7 @@ def caption(
             max_new_tokens=max_new_tokens,
             batch_size=batch_size,
             registry=_show.load(ctx),
+            tell=lambda note: typer.echo(f"note: {note}", err=True),
         )
         if captioner.backbone.embedded:
             typer.echo(

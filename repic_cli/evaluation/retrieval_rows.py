@@ -114,6 +114,10 @@ class Named:
     def __add__(self, other: Named) -> Named:
         return Named(self.right + other.right, self.said + other.said, self.true + other.true)
 
+    def to_dict(self) -> dict[str, list[int]]:
+        """Plain values, for JSON."""
+        return {"right": list(self.right), "said": list(self.said), "true": list(self.true)}
+
     @property
     def f1(self) -> Tally:
         """2 x right of said + true: the F1 of all names of all scenes, as a ratio of sums over scenes."""

@@ -124,8 +124,8 @@ class Study:
         return {
             **asdict(cell),
             "verify_threshold": verifier.threshold,
-            "captions": {row: asdict(name_counts(texts[row], scenes, names)) for row in rows},
-            "shown": {row: asdict(shown_counts(found, scenes)) for row, found in rows.items()},
+            "captions": {row: name_counts(texts[row], scenes, names).to_dict() for row in rows},
+            "shown": {row: shown_counts(found, scenes).to_dict() for row, found in rows.items()},
             "answers": [
                 {"true": used.name in scene.names, "score": used.score, "probability": used.probability}
                 for scene, found in zip(scenes, rows["verified"], strict=True)

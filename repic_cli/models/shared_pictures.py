@@ -63,7 +63,7 @@ def shared_pictures(model: Any) -> Iterator[SharedPictures | None]:
     """Share pictures among all that the model answers within the block; None for families where it is not known how."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     body = getattr(base, "model", None)
-    if base.config.model_type not in FAMILIES or not hasattr(body, "get_image_features"):
+    if base.config.model_type not in FAMILIES or body is None:
         yield None
         return
     memo = SharedPictures(body)
