@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,8 +117,7 @@ def _inside(box: PixelBox, size: tuple[int, int], path: Path) -> PixelBox:
     """The part of the box that lies in the picture."""
     x1, y1 = max(0.0, box[0]), max(0.0, box[1])
     x2, y2 = min(float(size[0]), box[2]), min(float(size[1]), box[3])
-    # Written so that a value that is no number fails too.
-    if not (x2 - x1 >= 1 and y2 - y1 >= 1):
+    if not all(map(math.isfinite, box)) or x2 - x1 < 1 or y2 - y1 < 1:
         shown = ", ".join(f"{value:g}" for value in box)
         raise DataError(
             f"{path}: the box {shown} shows nothing of the picture of {size[0]} x {size[1]} pixels; give x1,y1,x2,y2"
