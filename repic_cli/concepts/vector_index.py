@@ -130,6 +130,11 @@ class VectorIndex:
             rows *= 4
         return found
 
+    def pictures(self, queries: Vectors, count: int) -> list[list[Match]]:
+        """For each query (Q, D) the `count` nearest pictures, best first, several of one concept among them."""
+        self.refresh()
+        return [matches[:count] for matches in self._rows(queries, count, None)]
+
     def refresh(self) -> None:
         """Take in what this or another process changed since the last look."""
         moment = self.stored.moment()

@@ -90,6 +90,8 @@ class ZeroShotDetector:
             outputs, threshold=self.threshold, target_sizes=[(image.height, image.width)], **given
         )
         boxes, scores = found["boxes"].float().cpu().tolist(), found["scores"].float().cpu().tolist()
+        if not boxes:  # Grounding DINO's processor has one empty label then
+            return []
         return [
             Proposal(tuple(box), score, clean(label, 60).removeprefix("a "))
             for box, score, label in zip(boxes, scores, found["text_labels"], strict=True)
