@@ -104,13 +104,14 @@ def _below(folder: Path) -> list[Path]:
 
 def marks_of(captioner: Captioner, concepts: Sequence[str] | None = None) -> Marks:
     """What the captions of this captioner depend on."""
-    backbone, database, retriever = captioner.backbone, captioner.database, captioner.retriever
+    backbone, database = captioner.backbone, captioner.database
+    retriever, verifier = captioner.retriever, captioner.verifier
     options: dict[str, Any] = {
         "concepts": concepts,
         "question": captioner.question,
         "max_concepts": captioner.max_concepts,
         "max_new_tokens": captioner.max_new_tokens,
-        "verify": None if captioner.verifier is None else captioner.verifier.threshold,
+        "verify": None if verifier is None else (verifier.threshold, verifier.look),
     }
     if retriever is not None:
         options |= {

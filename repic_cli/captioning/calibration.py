@@ -1,8 +1,9 @@
 """From which probability of yes on a model is to be believed, measured on the pictures of a database.
 
-Models differ in how readily they say yes. So each is asked about collages of reference pictures, of which the truth is
-known: is A in a collage that shows A, and in one that shows its look-alike B? The threshold is the one that would cost
-least if `RIGHT` of the concepts that retrieval brings up are truly there: a model that cannot tell loses nothing then.
+Models differ in how readily they say yes. So each is asked about pictures of which the truth is known, made of the
+references (a collage, or one alone if the model is to look at crops): is A in one of A, and in one of its look-alike B?
+The threshold is the one that would cost least if `RIGHT` of the concepts that retrieval brings up are truly there: a
+model that cannot tell loses nothing then.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Calibration:
 
 def calibrated(database: ConceptDatabase, verifier: Verifier, encoder: Encoder) -> Calibration:
     """The calibration that the database keeps for this model, or a new one, which it keeps from now on."""
-    key = f"verify:{identity(verifier.backbone)}"
+    key = f"verify:{verifier.look}:{identity(verifier.backbone)}"
     kept = _read(database.setting(key))
     if kept is not None:
         return kept
@@ -59,7 +60,7 @@ def calibrated(database: ConceptDatabase, verifier: Verifier, encoder: Encoder) 
 
 
 def measure(database: ConceptDatabase, verifier: Verifier, encoder: Encoder) -> Calibration:
-    """Ask the model about collages of the database's pictures. The same database and model give the same threshold."""
+    """Ask the model about the database's own pictures. The same database and model give the same threshold."""
     concepts = _sample(database)
     if len(concepts) < LEAST:
         return Calibration(THRESHOLD)
@@ -74,10 +75,11 @@ def measure(database: ConceptDatabase, verifier: Verifier, encoder: Encoder) -> 
         others = [k for k in range(len(concepts)) if k not in (index, twin)]
         reference = Reference(concept.name, concept.picture.image)
         for shown, there in ((index, True), (twin, False)):
-            other = images[rng.choice(others)]
             # Another picture of the thing where there is one, which the crop of the reference cannot give away.
-            picture = _another(concepts[shown], rng) or images[shown]
-            pairs.append((reference, MemoryImage(collage(picture, other, rng), f"collage-{index}-{there}")))
+            tiles = [_another(concepts[shown], rng) or images[shown]]
+            if verifier.look == "picture":
+                tiles.append(images[rng.choice(others)])
+            pairs.append((reference, MemoryImage(collage(tiles, rng), f"collage-{index}-{there}")))
             truth.append(there)
     answers = [verdict.probability for verdict in verifier.judge(pairs)]
     true = [value for value, there in zip(answers, truth, strict=True) if there]
@@ -102,23 +104,23 @@ def best_threshold(true: Sequence[float], false: Sequence[float], right: float =
     return best if cost(best)[0] < cost(0.0)[0] else 0.0
 
 
-def collage(picture: Image, other: Image, rng: Random) -> Image:
-    """Two pictures side by side, in either order, each a little cut, and lighter or darker."""
+def collage(pictures: Sequence[Image], rng: Random) -> Image:
+    """Pictures side by side in any order, each a little cut, and lighter or darker."""
     from PIL import Image, ImageEnhance
 
     tiles = []
-    for tile in (picture, other):
+    for tile in rng.sample(list(pictures), len(pictures)):
         cut = rng.uniform(0, 0.05) if min(tile.size) > 16 else 0.0
         x, y = round(cut * tile.width), round(cut * tile.height)
         part = tile.crop((x, y, tile.width - x, tile.height - y))
         part.thumbnail((SIDE, SIDE))
         tiles.append(ImageEnhance.Brightness(part).enhance(rng.uniform(0.8, 1.2)))
-    if rng.random() < 0.5:
-        tiles.reverse()
     high = max(tile.height for tile in tiles)
     canvas = Image.new("RGB", (sum(tile.width for tile in tiles), high), (128, 128, 128))
-    canvas.paste(tiles[0], (0, (high - tiles[0].height) // 2))
-    canvas.paste(tiles[1], (tiles[0].width, (high - tiles[1].height) // 2))
+    x = 0
+    for tile in tiles:
+        canvas.paste(tile, (x, (high - tile.height) // 2))
+        x += tile.width
     return canvas
 
 

@@ -186,7 +186,7 @@ def verify(
 ) -> list[tuple[UsedConcept, ...]]:
     """Put every concept that is to be shown to the model as a question, those of all pictures together."""
     asked = [(i, k) for i, concepts in enumerate(found) for k, used in enumerate(concepts) if used.kept]
-    verdicts = verifier.judge([(found[i][k].reference, pictures[i]) for i, k in asked])
+    verdicts = verifier.judge([(found[i][k].reference, verifier.view(pictures[i], found[i][k].box)) for i, k in asked])
     judged = [list(concepts) for concepts in found]
     for (i, k), verdict in zip(asked, verdicts, strict=True):
         judged[i][k] = judged[i][k].verified(verdict.probability, verifier.threshold)

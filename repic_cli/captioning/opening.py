@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repic_cli.captioning.captioner import MAX_CONCEPTS, MAX_NEW_TOKENS, Captioner
+from repic_cli.captioning.verification import LOOK, Look, Verifier
 from repic_plugins.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def open_captioner(
     threshold: float | None = None,
     verify: bool = True,
     verify_threshold: float | None = None,
+    verify_on: Look = LOOK,
     prompt: str | None = None,
     max_concepts: int = MAX_CONCEPTS,
     max_new_tokens: int = MAX_NEW_TOKENS,
@@ -44,10 +46,9 @@ def open_captioner(
 
     `search` False: concepts are only given by name. `detector` None: what is available (`concepts.choosing`).
     `verify_threshold` None: the database's own for this model, which is measured now if there is none
-    (`captioning.calibration`).
+    (`captioning.calibration`). `verify_on`: what the model is shown of the picture.
     """
     from repic_cli.captioning.calibration import calibrated
-    from repic_cli.captioning.verification import Verifier
     from repic_cli.concepts.choosing import pick_detector
     from repic_cli.models.load import locate
 
@@ -65,7 +66,7 @@ def open_captioner(
             retriever = make_retriever(opened, detector, threshold, most, device, registry, load)
         backbone = load()
         if retriever is not None and verify:
-            verifier = Verifier(backbone, verify_threshold, batch_size)
+            verifier = Verifier(backbone, verify_threshold, batch_size, verify_on)
             if verify_threshold is None:
                 calibration = calibrated(retriever.database, verifier, retriever.encoder)
                 verifier.threshold = calibration.threshold

@@ -9,15 +9,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from repic_cli.concepts.pictures import reference_view
+from repic_cli.data.images import MemoryImage
 from repic_plugins.builtin.tasks import oct
 from repic_plugins.errors import ModelError, OptionError
 from repic_plugins.types import ImageRef, Record, Reference, Sample
 
 if TYPE_CHECKING:
+    from repic_cli.concepts.geometry import PixelBox
     from repic_cli.models import Backbone
 
+Look = Literal["crop", "picture"]
+"""What the model is shown beside the reference: the place where retrieval found the concept, or the whole picture."""
+LOOK: Look = "crop"
+"""The place: small things are seen larger, and a question about one thing is not about what stands beside it."""
 THRESHOLD = 0.5
 """Least probability of yes at which a concept stays, for a model that was not calibrated."""
 
@@ -36,18 +43,27 @@ class Verdict:
 class Verifier:
     """Asks a model whether the object of a reference picture is in another picture.
 
-    `threshold` is the least probability of yes at which a concept stays. Raises `ModelError` for a model whose
-    tokenizer has no words for yes and no.
+    `threshold` is the least probability of yes at which a concept stays; `look` is what the model is shown. Raises
+    `ModelError` for a model whose tokenizer has no words for yes and no.
     """
 
-    def __init__(self, backbone: Backbone, threshold: float | None = None, batch_size: int = 16) -> None:
+    def __init__(
+        self, backbone: Backbone, threshold: float | None = None, batch_size: int = 16, look: Look = LOOK
+    ) -> None:
         if threshold is not None and not 0 <= threshold <= 1:
             raise OptionError(f"--verify-threshold {threshold:g}: a probability lies between 0 and 1")
-        self.backbone, self.batch_size = backbone, batch_size
+        self.backbone, self.batch_size, self.look = backbone, batch_size, look
         self.threshold = THRESHOLD if threshold is None else threshold
         self.choices = answer_tokens(backbone.processor.tokenizer)
         self._task = oct()
         self._question = self._task.templates["oct"]["questions"][0]
+
+    def view(self, picture: ImageRef, box: PixelBox | None) -> ImageRef:
+        """What of a picture the model is shown to judge a concept that was found at `box`."""
+        if self.look == "picture" or box is None:
+            return picture
+        place = ",".join(f"{value:g}" for value in box)
+        return MemoryImage(reference_view(picture.open(), box), key=f"{picture.key}#{place}")
 
     def judge(self, pairs: Sequence[tuple[Reference, ImageRef]]) -> list[Verdict]:
         """The verdict on each pair of reference and picture, in order; they are asked in batches.

@@ -146,7 +146,9 @@ def calibration_note(calibration: Calibration) -> str:
     if not calibration.pairs:
         return f"{start} (not measured: the database has too few concepts)"
     kept, passed = 100 * calibration.kept, 100 * calibration.passed
-    return f"{start} (of collages of this database, that keeps {kept:.0f} % of right and {passed:.0f} % of wrong ones)"
+    return (
+        f"{start} (of this database's own pictures, that keeps {kept:.0f} % of right and {passed:.0f} % of wrong ones)"
+    )
 
 
 def _many(count: int) -> str:

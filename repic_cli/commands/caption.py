@@ -25,6 +25,11 @@ A run with --out that was stopped goes on with the same command.
 """
 
 
+class Look(StrEnum):
+    crop = "crop"
+    picture = "picture"
+
+
 class Sidecar(StrEnum):
     xmp = "xmp"
     json = "json"
@@ -53,6 +58,9 @@ def caption(
     verify_threshold: Annotated[
         float | None, typer.Option(help="Least probability of yes that keeps a concept. Default: as measured.")
     ] = None,
+    verify_on: Annotated[
+        Look, typer.Option(help="What the model is asked about: the place that was found, or the whole picture.")
+    ] = Look.crop,
     max_concepts: Annotated[int, typer.Option(min=1, max=16, help="Most concepts that are shown.")] = 4,
     detector: Annotated[
         str | None, typer.Option(help="What proposes places to look at: owlv2, grid, vlm ... Default: as available.")
@@ -111,6 +119,7 @@ def caption(
             threshold=threshold,
             verify=verify,
             verify_threshold=verify_threshold,
+            verify_on=verify_on.value,
             prompt=prompt,
             max_concepts=max_concepts,
             max_new_tokens=max_new_tokens,

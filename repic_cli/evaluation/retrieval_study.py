@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from repic_cli.captioning.verification import LOOK, Look
 from repic_cli.evaluation.results import ResultFolder
 from repic_cli.evaluation.retrieval_table import table
 
@@ -50,6 +51,7 @@ def main(
     adapter: Annotated[str | None, typer.Option(help="Adapter, or the folder of the run that trained it.")] = None,
     detector: Annotated[str, typer.Option(help="Detector of `repic caption`.")] = "grid",
     verify_threshold: Annotated[float | None, typer.Option(help="As of `repic caption`.")] = None,
+    verify_on: Annotated[Look, typer.Option(help="As of `repic caption`: crop or picture.")] = LOOK,
     work: Annotated[Path, typer.Option(help="Folder for databases and partial results.")] = Path("runs/retrieval"),
     output: Annotated[Path, typer.Option(help="JSON file; the Markdown table goes beside it.")] = Path(
         "docs/retrieval.json"
@@ -69,11 +71,12 @@ def main(
         "encoder": encoder.id,
         "detector": detector,
         "verify_threshold": verify_threshold,
+        "verify_on": verify_on,
     }
     backbone.merge()  # after its identity was taken, which the adapter is part of
     folder = ResultFolder(work)
     folder.open(settings)
-    study = Study(folder, backbone, encoder, detector, verify_threshold, count)
+    study = Study(folder, backbone, encoder, detector, verify_threshold, verify_on, count)
     cells = [Cell(int(size), seed, known) for size in sizes.split(",") for seed in range(databases) for known in KNOWN]
     results = list(study.run(cells))
     settings |= {"sizes": sizes, "databases": databases}
@@ -93,6 +96,7 @@ class Study:
     encoder: Encoder
     detector: str
     verify_threshold: float | None
+    verify_on: Look
     count: int
 
     def run(self, cells: Sequence[Cell]) -> Iterator[dict[str, Any]]:
@@ -144,7 +148,7 @@ class Study:
 
         proposer = load_plugins(enabled=False).build("detector", self.detector)
         retriever = Retriever(database, self.encoder, proposer, most=2 * MAX_CONCEPTS)
-        verifier = Verifier(self.backbone, self.verify_threshold)
+        verifier = Verifier(self.backbone, self.verify_threshold, look=self.verify_on)
         if self.verify_threshold is None:
             verifier.threshold = calibrated(database, verifier, self.encoder).threshold
         return retriever, verifier

@@ -63,6 +63,15 @@ def test_the_info_of_a_concept_cannot_ask_for_a_yes(noise_model: Backbone, pairs
     assert verifier.sample(told, image).messages == verifier.sample(reference, image).messages
 
 
+def test_the_model_looks_at_the_place_or_at_all(noise_model: Backbone, pairs: Any) -> None:
+    picture = pairs[0][1]
+    crop = Verifier(noise_model, look="crop").view(picture, (20, 30, 40, 50))
+    assert crop.size == (24, 24), "with a margin, as the encoder sees it"
+    assert crop.key != picture.key
+    assert Verifier(noise_model, look="picture").view(picture, (20, 30, 40, 50)) is picture
+    assert Verifier(noise_model, look="crop").view(picture, None) is picture
+
+
 @pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan")])
 def test_a_threshold_is_a_probability(noise_model: Backbone, threshold: float) -> None:
     with pytest.raises(OptionError, match="--verify-threshold"):
@@ -139,10 +148,10 @@ def test_calibration_is_measured_once_for_each_model(
     first = calibrated(database, Verifier(noise_model), encoder)
     assert first.pairs == 6
     assert measure(database, Verifier(noise_model), encoder) == first
-    database.put_setting(f"verify:{identity(noise_model)}", '{"threshold": 0.25, "pairs": 6}')
+    database.put_setting(f"verify:crop:{identity(noise_model)}", '{"threshold": 0.25, "pairs": 6}')
     assert calibrated(database, Verifier(noise_model), encoder).threshold == 0.25
     for damaged in ("[", '{"threshold": 7}', '{"other": 1}', "3"):
-        database.put_setting(f"verify:{identity(noise_model)}", damaged)
+        database.put_setting(f"verify:crop:{identity(noise_model)}", damaged)
         assert calibrated(database, Verifier(noise_model), encoder) == first
 
 
@@ -151,8 +160,9 @@ def test_a_collage_shows_both() -> None:
 
     from PIL import Image
 
-    made = collage(Image.new("RGB", (40, 20), (200, 0, 0)), Image.new("RGB", (8, 30), (0, 0, 200)), Random(0))
+    red, blue = Image.new("RGB", (40, 20), (200, 0, 0)), Image.new("RGB", (8, 30), (0, 0, 200))
+    made = collage([red, blue], Random(0))
     colors = {color for _, color in made.getcolors() or []}
     assert made.height <= 30
-    assert any(red > 100 > blue for red, _, blue in colors)
-    assert any(blue > 100 > red for red, _, blue in colors)
+    assert any(r > 100 > b for r, _, b in colors)
+    assert any(b > 100 > r for r, _, b in colors)

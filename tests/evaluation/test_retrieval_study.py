@@ -109,7 +109,7 @@ def test_area_under_the_curve() -> None:
 def test_a_study_goes_on_and_makes_its_table(tmp_path: Path, mini_model: Path, encoder: OpenClipEncoder) -> None:
     from repic_cli.models import load
 
-    study = Study(ResultFolder(tmp_path), load(mini_model, device="cpu"), encoder, "grid", 0.0, 2)
+    study = Study(ResultFolder(tmp_path), load(mini_model, device="cpu"), encoder, "grid", 0.0, "crop", 2)
     cells = [Cell(5, 0, known) for known in (0, 2)]
     results = list(study.run(cells))
     assert list(study.run(cells)) == results, "what is kept is not measured again"
