@@ -31,10 +31,10 @@ from repic_cli.concepts.verify import verify
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-POOL = 12
-"""Different pictures: few, so that concepts of both writers share files."""
+POOL = 40
+"""Different pictures: few enough that concepts of both writers share files, and more than are in use at a time."""
 ENCODER, DIMENSION = "test@1", 16
-KEPT = 30
+KEPT = 8
 """Concepts of each writer; with more it removes one."""
 BASE, BASE_VECTORS = "base", 1200
 """A concept of vectors without pictures, so that there are enough for an index file."""
