@@ -176,18 +176,18 @@ def make_retriever(
     ctx: typer.Context, database: ConceptDatabase, detector: str | None, device: str | None, **options: Any
 ) -> Retriever:
     """The retriever of a database; says on stderr which detector it is when none was asked for."""
-    from repic_cli.concepts.choosing import build_detector, pick_detector
-    from repic_cli.concepts.encoders import EMBEDDED, build_encoder
-    from repic_cli.concepts.search import Retriever
+    from repic_cli.concepts.choosing import open_retriever
 
-    registry = _show.load(ctx)
-    if detector is None:
-        detector, why = pick_detector(database)
-        typer.echo(f"note: detector {detector}: {why}", err=True)
-    proposer = build_detector(registry, detector, database, device=device)
-    encoder = build_encoder(registry, database.encoder or EMBEDDED, device)
-    with _progress() as tell:
-        return Retriever(database, encoder, proposer, progress=tell, **options)
+    with _progress() as progress:
+        return open_retriever(
+            database,
+            detector=detector,
+            registry=_show.load(ctx),
+            device=device,
+            tell=lambda note: typer.echo(f"note: {note}", err=True),
+            progress=progress,
+            **options,
+        )
 
 
 @contextmanager

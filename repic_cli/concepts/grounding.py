@@ -43,7 +43,7 @@ class GroundingDetector:
     def backbone(self) -> Backbone:
         """The model that is asked."""
         if not hasattr(self._backbone, "generate"):
-            self._backbone = self._backbone()  # type: ignore[operator]
+            self._backbone = self._backbone()
         return self._backbone  # type: ignore[return-value]
 
     def propose(self, image: Image) -> list[Proposal]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from repic_cli.concepts.index_kinds import FaissIndex
+from repic_cli.concepts.index_kinds import FaissIndex, library
 from repic_cli.files import naming
 from repic_plugins.text import clean
 
@@ -62,8 +62,7 @@ def index_path(folder: Path, encoder: str) -> Path:
 
 def write_index(path: Path, description: Description, ids: Ids, index: FaissIndex) -> None:
     """Write the file beside `path`, then put it in its place in one step. Raises `OSError` that names it."""
-    import faiss
-
+    faiss = library()
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with naming(path):
         path.parent.mkdir(exist_ok=True)
@@ -94,8 +93,7 @@ def write_index(path: Path, description: Description, ids: Ids, index: FaissInde
 
 def read_index(path: Path, encoder: str, dimension: int) -> tuple[Description, Ids, FaissIndex]:
     """The index in the file. Raises `BrokenIndex` when it is missing, damaged, of another encoder or another repic."""
-    import faiss
-
+    faiss = library()
     try:
         with path.open("rb") as file:
             end = _checked_end(file)

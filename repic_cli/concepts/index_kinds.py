@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repic_plugins.errors import DatabaseError, OptionError
+from repic_plugins.text import clean
 
 Kind = Literal["auto", "flat", "hnsw", "ivf", "ivfpq"]
 KINDS: tuple[Kind, ...] = ("auto", "flat", "hnsw", "ivf", "ivfpq")
@@ -45,9 +46,9 @@ def plan(count: int, dimension: int, kind: str = "auto", memory: int | None = No
     Raises `OptionError` for an unknown kind, `DatabaseError` when the index does not fit into the memory.
     """
     if kind not in KINDS:
-        raise OptionError(f"--kind {kind}: there are {', '.join(KINDS)}")
+        raise OptionError(f"--kind {clean(kind, 40)}: there are {', '.join(KINDS)}")
     free = available_memory() if memory is None else memory
-    plans = {name: _plan(name, count, dimension) for name in KINDS if name != "auto"}
+    plans = {str(name): _plan(name, count, dimension) for name in KINDS if name != "auto"}
     if kind == "auto":
         if count <= FLAT_MOST and plans["flat"].bytes < free:
             kind = "flat"
@@ -84,6 +85,13 @@ def _codes(dimension: int) -> int:
     return max(n for n in range(1, max(1, dimension // 8) + 1) if dimension % n == 0)
 
 
+def library() -> Any:
+    """faiss, which is slow to import; its type stubs know only a part of it."""
+    import faiss
+
+    return faiss
+
+
 def available_memory() -> int:
     """Bytes of memory that are free, as the kernel and the control group of this process see it."""
     free = 2**62
@@ -109,8 +117,7 @@ class FaissIndex:
     @classmethod
     def make(cls, plan: Plan, dimension: int, sample: NDArray[np.float32] | None = None) -> FaissIndex:
         """An empty index; `sample` (n, D) are vectors like those to come, which all kinds but `flat` learn from."""
-        import faiss
-
+        faiss = library()
         index = faiss.index_factory(dimension, plan.factory, faiss.METRIC_INNER_PRODUCT)
         if plan.kind == "hnsw":
             index.hnsw.efConstruction = 80
@@ -124,7 +131,7 @@ class FaissIndex:
     @property
     def wide(self) -> int:
         """Rows that an approximate search proposes at least; the exact vectors decide among them."""
-        return 200 if self.kind == "ivfpq" else 40
+        return 200 if self.kind == "ivfpq" else 20
 
     def __len__(self) -> int:
         return int(self.index.ntotal)
@@ -140,8 +147,7 @@ class FaissIndex:
 
         `allowed` (N,) marks the rows that count; None: all.
         """
-        import faiss
-
+        faiss = library()
         index, share = self.index, 1.0
         options: dict[str, Any] = {}
         if allowed is not None:

@@ -16,12 +16,17 @@ def embedded(*, device: str = "auto", batch_size: int = 64) -> Encoder:
 
 
 def open_clip(
-    *, model: str = "ViT-L-14-336", weights: str = "openai", device: str = "auto", batch_size: int = 32
+    *,
+    model: str = "ViT-L-14-336",
+    weights: str = "openai",
+    device: str = "auto",
+    batch_size: int = 32,
+    dtype: str = "auto",
 ) -> Encoder:
-    """Any model of open_clip, downloaded once from the Hub."""
+    """Any model of open_clip (SigLIP 2: `model=ViT-B-16-SigLIP2, weights=webli`), downloaded once from the Hub."""
     from repic_cli.concepts.encoders import open_clip_encoder
 
-    return open_clip_encoder(model=model, weights=weights, device=device, batch_size=batch_size)
+    return open_clip_encoder(model=model, weights=weights, device=device, batch_size=batch_size, dtype=dtype)
 
 
 def grid(*, scales: tuple[float, ...] = (0.6, 0.4), salient: bool = True) -> Detector:

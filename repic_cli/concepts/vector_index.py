@@ -79,6 +79,8 @@ class VectorIndex:
         self._progress = progress or (lambda what, done, total: None)
         self._main: Part | None = None
         self._about: Description | None = None
+        self._side: Part = self._nothing()
+        self._moment: Moment = (0, 0)
         self._note = ""
         self._kind = kind or database.setting(KIND_SETTING) or "auto"
         self._start(renew)

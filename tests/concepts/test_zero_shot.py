@@ -185,9 +185,8 @@ def test_detectors_get_the_categories_of_the_database(model: Path, tmp_path: Pat
     with ConceptDatabase(tmp_path / "db", create=True) as database:
         with database.writing() as connection:
             for number, category in enumerate(("dog", "bag", "dog", "")):
-                connection.execute(
-                    "INSERT INTO concepts (name, info, category, created) VALUES (?, '', ?, '')", (f"c{number}", category)
-                )
+                sql = "INSERT INTO concepts (name, info, category, created) VALUES (?, '', ?, '')"
+                connection.execute(sql, (f"c{number}", category))
         detector = build_detector(registry, str(model), database, device="cpu")
         assert isinstance(detector, ZeroShotDetector)
         assert detector.prompts == ("dog", "bag")
