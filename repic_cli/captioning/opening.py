@@ -12,7 +12,6 @@ from repic_cli.captioning.verification import LOOK, Look, Verifier
 from repic_plugins.errors import DatabaseError
 
 if TYPE_CHECKING:
-    from repic_cli.concepts.search import Retriever
     from repic_cli.concepts.store import ConceptDatabase
     from repic_cli.config import RunConfig
     from repic_cli.models import Backbone
@@ -49,7 +48,7 @@ def open_captioner(
     (`captioning.calibration`). `verify_on`: what the model is shown of the picture.
     """
     from repic_cli.captioning.calibration import calibrated
-    from repic_cli.concepts.choosing import pick_detector
+    from repic_cli.concepts.choosing import open_retriever
     from repic_cli.models.load import locate
 
     config = choose_model(model, adapter, preset)
@@ -59,11 +58,17 @@ def open_captioner(
         retriever, verifier, calibration = None, None, None
         if opened is not None and search:
             # Verification sorts out, so it is offered more than are shown.
-            most = 2 * max_concepts if verify else max_concepts
-            if detector is None:
-                detector, why = pick_detector(opened, photographs=not locate(config.model.name).embedded)
-                tell(f"looking for concepts with detector {detector}: {why}")
-            retriever = make_retriever(opened, detector, threshold, most, device, registry, load)
+            retriever = open_retriever(
+                opened,
+                detector=detector,
+                threshold=threshold,
+                most=2 * max_concepts if verify else max_concepts,
+                registry=registry,
+                backbone=load,
+                device=device,
+                photographs=not locate(config.model.name).embedded,
+                tell=tell,
+            )
         backbone = load()
         if retriever is not None and verify:
             verifier = Verifier(backbone, verify_threshold, batch_size, verify_on)
@@ -113,27 +118,6 @@ def open_database(database: str | Path | ConceptDatabase) -> ConceptDatabase:
             f"{folder}: the database is empty; add a concept: repic db add {folder} --name bo photo.jpg"
         )
     return opened
-
-
-def make_retriever(
-    database: ConceptDatabase,
-    detector: str,
-    threshold: float | None,
-    most: int,
-    device: str | None,
-    registry: PluginRegistry | None,
-    backbone: Callable[[], Backbone] | None,
-) -> Retriever:
-    """The retriever with the encoder that the database was begun with; some detectors ask the `backbone`."""
-    from repic_cli.concepts.choosing import build_detector
-    from repic_cli.concepts.encoders import EMBEDDED, build_encoder
-    from repic_cli.concepts.search import Retriever
-    from repic_plugins.manager import load_plugins
-
-    plugins = registry or load_plugins()
-    proposer = build_detector(plugins, detector, database, backbone, device)
-    encoder = build_encoder(plugins, database.encoder or EMBEDDED, device)
-    return Retriever(database, encoder, proposer, threshold, most)
 
 
 def load_backbone(

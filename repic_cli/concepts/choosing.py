@@ -10,6 +10,7 @@ from repic_plugins.options import factory_options
 from repic_plugins.text import clean, is_name
 
 if TYPE_CHECKING:
+    from repic_cli.concepts.search import Retriever
     from repic_cli.concepts.store import ConceptDatabase
     from repic_cli.models import Backbone
     from repic_plugins.registry import PluginRegistry
@@ -61,3 +62,32 @@ def build_detector(
     options = {name: value for name, value in offered.items() if name in wanted and value is not None}
     found: Detector = registry.build("detector", entry.name, **options)
     return found
+
+
+def open_retriever(
+    database: ConceptDatabase,
+    *,
+    detector: str | None = None,
+    registry: PluginRegistry | None = None,
+    backbone: Callable[[], Backbone] | None = None,
+    device: str | None = None,
+    photographs: bool = False,
+    tell: Callable[[str], None] = lambda note: None,
+    **options: Any,
+) -> Retriever:
+    """The retriever of a database, with the encoder that it was begun with.
+
+    `detector` None: what is available, which `tell` is told. `backbone`, `photographs`: see above. Other options are
+    those of `Retriever`.
+    """
+    from repic_cli.concepts.encoders import build_encoder
+    from repic_cli.concepts.search import Retriever
+    from repic_plugins.manager import load_plugins
+
+    plugins = registry or load_plugins()
+    if detector is None:
+        detector, why = pick_detector(database, photographs)
+        tell(f"detector {detector}: {why}")
+    proposer = build_detector(plugins, detector, database, backbone, device)
+    encoder = build_encoder(plugins, database.encoder or EMBEDDED, device)
+    return Retriever(database, encoder, proposer, **options)

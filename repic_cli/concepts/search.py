@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from repic_cli.concepts.calibration import load_calibration
 from repic_cli.concepts.concept import Concept, StoredPicture
@@ -100,6 +100,16 @@ class Retriever:
             raise DatabaseError(
                 f"{database.folder}: the database is empty; add a concept with `repic db add {database.folder} ...`"
             )
+
+    @classmethod
+    def open(cls, database: ConceptDatabase, **options: Any) -> Retriever:
+        """A retriever from names: `Retriever.open(database, detector="grid")`.
+
+        Options are those of `repic_cli.concepts.choosing.open_retriever`.
+        """
+        from repic_cli.concepts.choosing import open_retriever
+
+        return open_retriever(database, **options)
 
     def __repr__(self) -> str:
         state = self.index.state
