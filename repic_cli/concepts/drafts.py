@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,31 @@ class Draft:
     info: str = ""
     category: str = ""
     aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A draft, or a part of one with more pictures than are in memory at a time."""
+
+    draft: Draft
+    first: bool = True
+
+
+def in_parts(drafts: Iterable[Draft], most: int) -> Iterator[list[Piece]]:
+    """The drafts in order, in parts of at most `most` pictures; large drafts are cut into pieces."""
+    part: list[Piece] = []
+    room = most
+    for draft in drafts:
+        for start in range(0, max(1, len(draft.pictures)), most):
+            piece = Piece(replace(draft, pictures=draft.pictures[start : start + most]), start == 0)
+            # A later piece needs to find in the database what the first has made.
+            if part and (len(piece.draft.pictures) > room or not piece.first):
+                yield part
+                part, room = [], most
+            part.append(piece)
+            room -= max(1, len(piece.draft.pictures))
+    if part:
+        yield part
 
 
 @dataclass

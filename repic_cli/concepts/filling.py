@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repic_cli.concepts.adding import settle_encoder
 from repic_cli.concepts.concept import Concept, NewConcept, Update
-from repic_cli.concepts.drafts import Draft, DraftPicture, Report
+from repic_cli.concepts.drafts import Draft, DraftPicture, Piece, Report, in_parts
 from repic_cli.concepts.encoders import EMBEDDED, build_encoder
 from repic_cli.concepts.formats.named_vectors import DIMENSION, ENCODER
 from repic_cli.concepts.geometry import PixelBox
@@ -77,20 +77,12 @@ def fill(
     filler.prepare(drafts)
     done = 0
     with ConceptDatabase(folder, create=True) as database:
-        for part in _parts(drafts):
+        for part in in_parts(drafts, BATCH):
             filler.store(database, part)
             done += sum(piece.first for piece in part)
             if tell is not None:
                 tell(done, len(drafts))
     return report
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """A draft, or a part of one with more pictures than are in memory at a time."""
-
-    draft: Draft
-    first: bool = True
 
 
 @dataclass
@@ -174,7 +166,7 @@ class _Filler:
         cosines = (model.encode(views) * np.stack(vectors)).sum(axis=1)
         return bool(np.median(cosines) >= SAME_ENCODER)
 
-    def store(self, database: ConceptDatabase, pieces: Sequence[_Piece]) -> None:
+    def store(self, database: ConceptDatabase, pieces: Sequence[Piece]) -> None:
         """Read, encode and store some pieces."""
         ready = [item for piece in pieces if (item := self._read(database, piece)) is not None]
         self._encode(ready)
@@ -214,7 +206,7 @@ class _Filler:
         if gained and item.draft.where not in self._own:
             self.report.extended += 1
 
-    def _read(self, database: ConceptDatabase, piece: _Piece) -> _Ready | None:
+    def _read(self, database: ConceptDatabase, piece: Piece) -> _Ready | None:
         """The pictures of a piece, or None if it is left out, which the report tells."""
         draft = piece.draft
         if not piece.first and draft.where in self._left_out:
@@ -293,20 +285,3 @@ def _with_pictures(drafts: Sequence[Draft], report: Report) -> list[Draft]:
         if not any(picture.path is not None for picture in draft.pictures):
             report.skip(draft.where, NO_PICTURE)
     return kept
-
-
-def _parts(drafts: Iterable[Draft]) -> Iterator[list[_Piece]]:
-    """The drafts in order, in parts of at most `BATCH` pictures; large ones are cut into pieces."""
-    part: list[_Piece] = []
-    room = BATCH
-    for draft in drafts:
-        for start in range(0, max(1, len(draft.pictures)), BATCH):
-            piece = _Piece(replace(draft, pictures=draft.pictures[start : start + BATCH]), start == 0)
-            # A later piece needs to find in the database what the first has made.
-            if part and (len(piece.draft.pictures) > room or not piece.first):
-                yield part
-                part, room = [], BATCH
-            part.append(piece)
-            room -= max(1, len(piece.draft.pictures))
-    if part:
-        yield part

@@ -8,16 +8,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repic_cli.concepts import changes, schema
 from repic_cli.concepts.concept import Concept, NewConcept, StoredPicture, Update, all_names, other_names
-from repic_cli.concepts.pictures import LostPicture, NewPicture
 from repic_cli.concepts.rows import Rows
 from repic_cli.concepts.text import fold, safe_category, safe_info
 from repic_cli.concepts.transaction import FileChanges, Transactions, explained
+from repic_cli.concepts.writing import RowWriter
 from repic_cli.data.names import safe_name
 from repic_plugins.errors import DatabaseError
 from repic_plugins.text import clean, suggest
@@ -45,6 +44,7 @@ class ConceptDatabase:
         with self._explained():
             self._connection = schema.connect(self.path, create)
         self._rows = Rows(self._connection, self.path, self.pictures)
+        self._write = RowWriter(self._connection)
         self._transactions = Transactions(self._connection, self.pictures)
 
     def _check_place(self) -> None:
@@ -164,7 +164,7 @@ class ConceptDatabase:
             files.write(picture for concept in concepts for picture in concept.pictures)
             for concept in concepts:
                 self.check_free(concept.names)
-                ids.append(self._insert(concept, vectors_of))
+                ids.append(self._write.insert(concept, vectors_of))
         return self.concepts(ids)
 
     def remove(self, name: str) -> Concept:
@@ -195,7 +195,7 @@ class ConceptDatabase:
             if update.pictures and update.vectors is not None:
                 self._keep_encoder(encoder)
                 files.write(update.pictures)
-                self._insert_pictures(concept.id, update.pictures, update.vectors, vectors_of)
+                self._write.insert_pictures(concept.id, update.pictures, update.vectors, vectors_of)
         return self.concepts([concept.id])[0]
 
     def vectors(self, encoder: str, dimension: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -224,7 +224,7 @@ class ConceptDatabase:
         with self.writing() as connection:
             for picture, vector in vectors.items():
                 if connection.execute("SELECT 1 FROM pictures WHERE id = ?", (picture,)).fetchone():
-                    self._put_vector(picture, encoder, vector)
+                    self._write.put_vector(picture, encoder, vector)
 
     def check_encoder(self, encoder: str | None) -> None:
         """Raise if the database was begun with another encoder than this choice; None fits every one."""
@@ -256,40 +256,6 @@ class ConceptDatabase:
         self._connection.execute("INSERT OR IGNORE INTO settings VALUES ('encoder', ?)", (encoder,))
         self.check_encoder(encoder)
 
-    def _insert(self, concept: NewConcept, encoder: str) -> int:
-        created = datetime.now(UTC).isoformat(timespec="seconds")
-        row = (concept.key, concept.name, concept.info, concept.category, created)
-        sql = "INSERT INTO concepts (key, name, info, category, created) VALUES (?, ?, ?, ?, ?)"
-        number = self._connection.execute(sql, row).lastrowid
-        assert number is not None
-        self._insert_names(number, concept.names)
-        self._insert_pictures(number, concept.pictures, concept.vectors, encoder)
-        return number
-
-    def _insert_names(self, concept: int, names: Iterable[str]) -> None:
-        rows = [(fold(text), text, concept) for text in names]
-        self._connection.executemany("INSERT INTO spellings VALUES (?, ?, ?)", rows)
-
-    def _insert_pictures(
-        self, concept: int, pictures: Sequence[NewPicture | LostPicture], vectors: NDArray[np.float32], encoder: str
-    ) -> None:
-        """Rows of pictures; one that the concept has already keeps its row, and gets the new box."""
-        sql = """INSERT INTO pictures (concept_id, file, width, height, source, x1, y1, x2, y2)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (concept_id, file)
-                 DO UPDATE SET x1 = excluded.x1, y1 = excluded.y1, x2 = excluded.x2, y2 = excluded.y2 RETURNING id"""
-        for picture, vector in zip(pictures, vectors, strict=True):
-            box = picture.box or (None,) * 4
-            row = (concept, picture.file, *picture.size, clean(picture.source, 200), *box)
-            number = self._connection.execute(sql, row).fetchone()[0]
-            # Vectors of other encoders would be of the old box; they are made anew when they are needed.
-            self._connection.execute("DELETE FROM embeddings WHERE picture_id = ?", (number,))
-            self._put_vector(number, encoder, vector)
-
-    def _put_vector(self, picture: int, encoder: str, vector: NDArray[np.float32]) -> None:
-        row = (picture, encoder, len(vector), vector.astype("<f4").tobytes())
-        sql = "INSERT OR REPLACE INTO embeddings (picture_id, encoder, dimension, vector) VALUES (?, ?, ?, ?)"
-        self._connection.execute(sql, row)
-
     def _update_texts(self, concept: Concept, update: Update) -> None:
         name = concept.name if update.name is None else safe_name(update.name)
         info = concept.info if update.info is None else safe_info(update.info)
@@ -304,7 +270,7 @@ class ConceptDatabase:
         run = self._connection.execute
         run("UPDATE concepts SET name = ?, info = ?, category = ? WHERE id = ?", (name, info, category, concept.id))
         run("DELETE FROM spellings WHERE concept_id = ?", (concept.id,))
-        self._insert_names(concept.id, names)
+        self._write.insert_names(concept.id, names)
 
     @contextmanager
     def _change(self) -> Iterator[FileChanges]:

@@ -99,6 +99,8 @@ def _write_vectors(database: ConceptDatabase, folder: Path, paths: dict[int, str
     import faiss
     import numpy as np
 
+    from repic_cli.concepts.vectors import StoredVectors
+
     best = (
         "SELECT encoder, dimension FROM embeddings GROUP BY encoder, dimension ORDER BY count(*) DESC, encoder LIMIT 1"
     )
@@ -107,13 +109,15 @@ def _write_vectors(database: ConceptDatabase, folder: Path, paths: dict[int, str
     if row is None:
         return
     encoder, dimension = str(row[0]), int(row[1])
-    ids, vectors = database.vectors(encoder, dimension)
-    kept = np.array([int(picture) in paths for picture in ids[:, 0]], bool)  # a concept may have come meanwhile
     index = faiss.IndexFlatL2(dimension)
-    index.add(np.ascontiguousarray(vectors[kept]))
+    names: list[str] = []
+    for ids, vectors in StoredVectors(database, encoder, dimension).blocks():
+        kept = np.array([int(picture) in paths for picture in ids[:, 0]], bool)  # a concept may have come meanwhile
+        index.add(np.ascontiguousarray(vectors[kept]))
+        names += [paths[int(picture)] for picture in ids[kept, 0]]
     faiss.write_index(index, str(folder / INDEX))
-    _dump(folder / IDS, {str(number): paths[int(picture)] for number, picture in enumerate(ids[kept, 0])})
-    done.vectors = int(kept.sum())
+    _dump(folder / IDS, {str(number): name for number, name in enumerate(names)})
+    done.vectors = len(names)
     if encoder != ENCODER:
         done.notes.append(
             f"the vectors are of {encoder}; programs that expect CLIP ViT-L/14-336 have to make their own"
