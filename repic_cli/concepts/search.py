@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -198,10 +199,12 @@ def fill_vectors(database: ConceptDatabase, encoder: Encoder) -> int:
 
 def _inside(proposal: Proposal, size: tuple[float, float]) -> Proposal | None:
     """The part of a proposal that lies in the picture; None if that is nothing. Detectors overshoot."""
+    if not all(map(math.isfinite, proposal.box)):
+        return None
     x1, y1 = max(0.0, float(proposal.box[0])), max(0.0, float(proposal.box[1]))
     x2, y2 = min(size[0], float(proposal.box[2])), min(size[1], float(proposal.box[3]))
     least = min(_LEAST_SIDE, *size)
-    if not (x2 - x1 >= least and y2 - y1 >= least):  # also when a value is no number
+    if x2 - x1 < least or y2 - y1 < least:
         return None
     return Proposal((x1, y1, x2, y2), proposal.score, proposal.label)
 
