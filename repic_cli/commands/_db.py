@@ -27,7 +27,9 @@ Encoder = Annotated[
 Device = Annotated[str | None, typer.Option(help="Where the encoder runs: cpu, cuda ... Default: as available.")]
 Pictures = Annotated[
     list[Path] | None,
-    typer.Option("--pictures", help="Another folder that the file's pictures may lie in; may be given several times."),
+    typer.Option(
+        "--pictures", help="Another folder that the source's pictures may lie in; may be given several times."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 

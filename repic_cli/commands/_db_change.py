@@ -90,7 +90,7 @@ def add(
     registry = _show.load(ctx)
     if name is not None:
         if pictures:
-            raise OptionError("--pictures is for .csv and .json files; with --name give the pictures themselves")
+            raise OptionError("--pictures is for sources of many concepts; with --name give the pictures themselves")
         given = {"info": info, "category": category, "aliases": alias or []}
         _add_one(folder, registry, name, sources, box, as_json, encoder=encoder, device=device, **given)
         return

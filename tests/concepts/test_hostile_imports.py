@@ -114,6 +114,8 @@ def test_links_in_a_folder(theirs: Path, secret: Path) -> None:
     assert [[picture.source for picture in draft.pictures] for draft in drafts] == [["2.png", "3.png"], []]
     assert drafts[0].info == ""
     assert sum("not followed" in line for line in [*report.unread, *report.skipped]) == 3
+    allowed, _ = read_folders(theirs, [secret.parent])
+    assert [len(draft.pictures) for draft in allowed] == [3, 1]
 
 
 def test_another_folder_is_read_when_the_user_says_so(theirs: Path, secret: Path) -> None:

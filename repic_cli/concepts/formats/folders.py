@@ -7,6 +7,7 @@ things/bo/category.txt      optional: what it is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from repic_cli.concepts.drafts import Draft, DraftPicture, Report
@@ -18,11 +19,14 @@ from repic_cli.data.names import safe_name
 from repic_plugins.errors import DataError
 
 
-def read_folders(folder: str | Path) -> tuple[list[Draft], Report]:
-    """The concepts of a folder. Links that lead out of it are not followed. Raises `DataError` if there are none."""
+def read_folders(folder: str | Path, pictures: Sequence[str | Path] = ()) -> tuple[list[Draft], Report]:
+    """The concepts of a folder. Raises `DataError` if there are none.
+
+    Links are followed when they lead to places in it, or in the folders `pictures`.
+    """
     folder = Path(folder)
     report, drafts = Report(str(folder)), []
-    places = Places([folder])
+    places = Places([folder, *pictures])
     for place in sorted(item for item in folder.iterdir() if item.is_dir() and not item.name.startswith(".")):
         report.rows += 1
         draft = _read(place, folder, places, report)

@@ -20,7 +20,7 @@ def read_source(path: str | Path, pictures: Sequence[str | Path] = ()) -> tuple[
     if path.is_dir():
         if any((path / name).is_file() for name in FILES):
             raise DataError(f"{path}: a database of RePIC or RAP; `repic db import DB {path}` reads it")
-        return read_folders(path)
+        return read_folders(path, pictures)
     suffix = path.suffix.lower()
     if suffix in SUFFIXES:
         raise OptionError(f"{path}: whose picture is it? give --name NAME")
