@@ -21,7 +21,6 @@ from repic_cli.concepts.index_files import BrokenIndex, Description, index_path,
 from repic_cli.concepts.index_kinds import FaissIndex, Plan, plan
 from repic_cli.concepts.index_parts import Match, Part, exact_neighbours, pool, views
 from repic_cli.concepts.vectors import NO_IDS, StoredVectors, Vectors
-from repic_plugins.errors import DatabaseError
 
 if TYPE_CHECKING:
     from repic_cli.concepts.changes import Moment
@@ -290,10 +289,3 @@ class VectorIndex:
 
     def _nothing(self) -> Part:
         return Part(FaissIndex.make(Plan("flat", "Flat", 0), self.stored.dimension), NO_IDS)
-
-
-def require_vectors(index: VectorIndex) -> None:
-    """Raise `DatabaseError` when there is nothing to search."""
-    if not len(index):
-        folder = index.stored.database.folder
-        raise DatabaseError(f"{folder}: the database is empty; add a concept with `repic db add {folder} ...`")
