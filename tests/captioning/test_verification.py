@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -126,10 +127,12 @@ def test_no_more_than_the_most_are_shown(
 @pytest.mark.parametrize(
     ("true", "false", "low", "high"),
     [
-        ([0.9, 0.8, 0.7], [0.1, 0.2], 0.2, 0.7),
-        ([0.9, 0.95, 0.99], [0.7, 0.8], 0.8, 0.9),
-        ([0.2, 0.3, 0.4], [0.01, 0.1], 0.1, 0.2),
-        ([0.5, 0.4, 0.6], [0.5, 0.4, 0.6], 0.0, 0.0),
+        ([0.9, 0.8, 0.7, 0.95], [0.1, 0.2, 0.05], 0.2, 0.6),
+        ([0.9, 0.95, 0.99], [0.6, 0.7, 0.75], 0.75, 0.9),
+        ([0.2, 0.3, 0.4], [0.01, 0.02, 0.03], 0.03, 0.2),
+        ([0.9] * 20 + [0.001], [0.05] * 20 + [0.999], 0.05, 0.9),
+        ([1.0, 1.0], [0.0, 0.0], 0.1, 0.5),
+        ([0.5, 0.4, 0.6], [0.5, 0.4, 0.6], 0.0, 0.001),
         ([0.1, 0.2], [0.8, 0.9], 0.0, 0.0),
     ],
 )
@@ -140,13 +143,22 @@ def test_the_threshold_lies_between_right_and_wrong(
     assert low <= best_threshold(true, false) <= high
 
 
+def test_the_threshold_is_where_right_is_as_likely_as_wrong() -> None:
+    rng = np.random.default_rng(0)
+    odds = np.concatenate([rng.normal(2, 1, 4000), rng.normal(-2, 1, 4000)])  # so log odds of being there: 4 x
+    shares = 1 / (1 + np.exp(-odds))
+    for right in (0.5, 0.75):
+        expected = 1 / (1 + np.exp(np.log(right / (1 - right)) / 4))
+        assert best_threshold(shares[:4000], shares[4000:], right) == pytest.approx(expected, abs=0.03)
+
+
 def test_calibration_is_measured_once_for_each_model(
     noise_model: Backbone, database: ConceptDatabase, encoder: OpenClipEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert calibrated(database, Verifier(noise_model), encoder) == Calibration(0.5), "three concepts are too few"
     monkeypatch.setattr("repic_cli.captioning.calibration.LEAST", 3)
     first = calibrated(database, Verifier(noise_model), encoder)
-    assert first.pairs == 6
+    assert first.pairs == 96
     assert measure(database, Verifier(noise_model), encoder) == first
     database.put_setting(f"verify:crop:{identity(noise_model)}", '{"threshold": 0.25, "pairs": 6}')
     assert calibrated(database, Verifier(noise_model), encoder).threshold == 0.25
@@ -156,13 +168,10 @@ def test_calibration_is_measured_once_for_each_model(
 
 
 def test_a_collage_shows_both() -> None:
-    from random import Random
-
     from PIL import Image
 
     red, blue = Image.new("RGB", (40, 20), (200, 0, 0)), Image.new("RGB", (8, 30), (0, 0, 200))
-    made = collage([red, blue], Random(0))
-    colors = {color for _, color in made.getcolors() or []}
-    assert made.height <= 30
+    made = collage([red, blue], np.random.default_rng(0))
+    colors = {color for _, color in made.getcolors(10_000) or []}
     assert any(r > 100 > b for r, _, b in colors)
     assert any(b > 100 > r for r, _, b in colors)
