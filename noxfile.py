@@ -48,7 +48,7 @@ def types(session: nox.Session) -> None:
 @nox.session(python=PYTHON)
 def package(session: nox.Session) -> None:
     """Build the wheel, install it where no checkout can help, and check what it holds."""
-    install(session, "build", "hatchling", "pytest", "pytest-cov", "pytest-timeout")
+    install(session, "build", "hatchling", "hypothesis", "pytest", "pytest-cov", "pytest-timeout")
     dist = Path(session.create_tmp()) / "dist"
     session.run("python", "-m", "build", "--no-isolation", "--wheel", "--outdir", str(dist), str(ROOT))
     wheel = max(dist.glob("*.whl"), key=lambda path: path.stat().st_mtime)

@@ -29,6 +29,7 @@ _REPLACED = ("data.mix", "data.references", "rewards.selection")
 """Tables whose entries only make sense together: a file that gives one replaces it."""
 _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _MAX_FILE = 1_000_000
+_MAX_KEYS = 1_000
 
 
 def preset_names() -> list[str]:
@@ -53,7 +54,10 @@ def resolve(
     layers.merge(_read_preset(name), f"preset {name}")
     layers.merge({**given, "preset": name}, str(config_file))
     for text in sets:
-        layers.put(*_parse_set(text), f"--set {text}")
+        key, value = _parse_set(text)
+        if key == "preset":  # its values have been read by now
+            raise OptionError(f"--set {text}: give --preset {value}")
+        layers.put(key, value, f"--set {text}")
     for key, value in (overrides or {}).items():
         if value is not None:
             layers.put(key, value, "the command line")
@@ -114,8 +118,9 @@ class Layers:
         options = rewards.get("options") if isinstance(rewards, dict) else None
         if not isinstance(rewards, dict) or not isinstance(options, dict):
             return
-        selection = rewards.get("selection", "")
-        selected = re.findall(r"[^,=\s]+(?=\s*(?:=|,|$))", selection) if isinstance(selection, str) else selection
+        selection = rewards.get("selection", "")  # text, or in a file a list or a table of weights
+        text = ",".join(map(str, selection)) if isinstance(selection, list | tuple | dict) else str(selection)
+        selected = re.findall(r"[^,=\s]+(?=\s*(?:=|,|$))", text)
         for name in [name for name in options if name not in selected]:
             mine = [key for key in self.sources if key.startswith(f"rewards.options.{name}.")]
             if all(self.sources[key].startswith("preset ") for key in mine):
@@ -135,6 +140,8 @@ class Layers:
             return f"unknown key {key!r} ({source}){_hint(key)}"
         message = detail["msg"].removeprefix("Value error, ")
         message = message[:1].lower() + message[1:]
+        if detail["type"] in ("model_type", "dict_type"):
+            message = "must be a table of keys and values"
         shown = "" if isinstance(detail["input"], Mapping) else f", not {detail['input']!r:.80}"
         return f"{key}: {message}{shown} ({source})"
 
@@ -212,8 +219,14 @@ def _read(path: Path) -> dict[str, Any]:
         raise OptionError(f"{path}: the configuration is not UTF-8 text") from error
     values = _parse_toml(path, text) if kind == ".toml" else _parse_yaml(path, text)
     nested = Layers()
-    for keys, value in _leaves(values):
-        nested.put(".".join(keys), value, str(path))
+    try:
+        # YAML's aliases let a few lines stand for billions of keys, or for endless ones.
+        for number, (keys, value) in enumerate(_leaves(values)):
+            if number >= _MAX_KEYS:
+                raise OptionError(f"{path}: more than {_MAX_KEYS:,} keys")
+            nested.put(".".join(keys), value, str(path))
+    except RecursionError as error:
+        raise OptionError(f"{path}: nested too deeply") from error
     return nested.values
 
 

@@ -25,7 +25,8 @@ COVERAGE_BAR = 95
 def is_whole_run(config: pytest.Config) -> bool:
     """Whether every test is asked for: no path, no -k, -m, --lf or --deselect."""
     option = config.option
-    chosen = (option.keyword, option.markexpr, option.lf, option.deselect, option.ignore, option.collectonly)
+    last_failed = getattr(option, "lf", False)  # not there with `-p no:cacheprovider`
+    chosen = (option.keyword, option.markexpr, last_failed, option.deselect, option.ignore, option.collectonly)
     return config.args_source is pytest.Config.ArgsSource.TESTPATHS and not any(chosen)
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from repic_plugins.errors import DataError
 from repic_plugins.scoring import BoundReward, score_reward
@@ -138,12 +138,17 @@ def rollouts_of(
             completion=text_of(completions[row]),
             completion_tokens=len(completion_ids[row]) if row < len(completion_ids) else 0,
             answer=as_answer(rows["answer"][row]),
-            images=tuple(image for image in rows["images"][row] or () if isinstance(image, ImageRef)),
+            images=tuple(image for image in rows["images"][row] or () if _is_reference(image)),
             frame=_as_frame(rows["frame"][row]),
             meta=_as_meta(rows["meta"][row]),
         )
         for row in range(count)
     ]
+
+
+def _is_reference(image: Any) -> TypeGuard[ImageRef]:
+    """Whether this is an `ImageRef`. `isinstance` would read its `size`, for which a picture file is opened."""
+    return hasattr(image, "key") and callable(getattr(image, "open", None))
 
 
 def text_of(message: Any) -> str:

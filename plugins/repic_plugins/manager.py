@@ -30,22 +30,26 @@ def load_plugins(enabled: bool = True, disabled: Iterable[str] = ()) -> PluginRe
     """Load the built-ins and, if `enabled`, the plugins of third parties.
 
     `disabled` and the variable `REPIC_DISABLE_PLUGINS` (comma-separated) name entry points or distributions to
-    leave out. Never raises for a broken plugin: see `PluginRegistry.problems`.
+    leave out; those that name nothing are in `PluginRegistry.unmatched`. Never raises for a broken plugin: see
+    `PluginRegistry.problems`.
     """
     names = [name.strip() for name in (*disabled, *os.environ.get(DISABLE_VARIABLE, "").split(",")) if name.strip()]
     off = {normalise(name) for name in names}
     everything_off = not enabled or ALL in names
     loader = _Loader()
+    known: set[str] = set()
     for found in find_entry_points():
         # Only one by one can built-ins be turned off, so that `*` or `repic-cli` never leaves a run without rewards.
         keys = {normalise(found.name)} if found.builtin else {normalise(found.name), normalise(found.distribution)}
+        known |= keys
         if everything_off and not found.builtin:
             loader.problems.append(_problem(found, "turned off with all plugins of third parties", kind="disabled"))
         elif off & keys:
             loader.problems.append(_problem(found, f"turned off by name ({DISABLE_VARIABLE})", kind="disabled"))
         else:
             loader.load(found)
-    return PluginRegistry(loader.entries, tuple(loader.problems), tuple(loader.loaded))
+    unmatched = tuple(name for name in dict.fromkeys(names) if name != ALL and normalise(name) not in known)
+    return PluginRegistry(loader.entries, tuple(loader.problems), tuple(loader.loaded), unmatched)
 
 
 def _problem(found: Found, why: str, **fields: Any) -> PluginProblem:

@@ -10,6 +10,7 @@ import inspect
 import math
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -68,19 +69,20 @@ def _weight(name: str, text: str) -> float:
     return weight
 
 
-def parse_options(items: Iterable[str]) -> dict[str, dict[str, str]]:
-    """`["ict.min_chars=100"]` as `{"ict": {"min_chars": "100"}}`. Dashes in option names count as underscores."""
+def parse_options(items: Iterable[str], flag: str = "--reward-option") -> dict[str, dict[str, str]]:
+    """`["ict.min_chars=100"]` as `{"ict": {"min_chars": "100"}}`. Dashes in option names count as underscores.
+
+    `flag` is what errors call the option of the command line that they came by.
+    """
     parsed: dict[str, dict[str, str]] = {}
     for item in items:
         path, equals, value = item.partition("=")
         reward, dot, option = (part.strip() for part in path.partition("."))
         option = option.replace("-", "_")
         if not (equals and dot and is_name(reward) and option.isidentifier()):
-            raise OptionError(
-                f"--reward-option {clean(item, 80)!r}: write REWARD.OPTION=VALUE, as in ict.min_chars=100"
-            )
+            raise OptionError(f"{flag} {clean(item, 80)!r}: write NAME.OPTION=VALUE, as in ict.min_chars=100")
         if option in parsed.setdefault(reward, {}):
-            raise OptionError(f"--reward-option: {reward}.{option} is given twice")
+            raise OptionError(f"{flag}: {reward}.{option} is given twice")
         parsed[reward][option] = value.strip()
     return parsed
 
@@ -90,7 +92,9 @@ def with_options(specs: Sequence[RewardSpec], options: Mapping[str, Mapping[str,
     selected = [spec.name for spec in specs]
     for name in options:
         if name not in selected:
-            raise OptionError(f"--reward-option: reward {clean(name, 80)!r} is not selected{suggest(name, selected)}")
+            raise OptionError(
+                f"--reward-option: reward {clean(name, 80)!r} is not selected; selected: {', '.join(selected)}"
+            )
     return [replace(spec, options={**spec.options, **options.get(spec.name, {})}) for spec in specs]
 
 
@@ -115,12 +119,19 @@ def factory_options(factory: Callable[..., Any]) -> tuple[dict[str, Option], boo
 
 
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of a factory's parameters, each read by itself.
+
+    One may name what is only imported for type checkers, as that of `return` often does: its own default's type then
+    has to do, and the others keep theirs.
+    """
     target = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
-    try:
-        return get_type_hints(target)
-    # An annotation may name what is only imported for type checkers; the default's type then has to do.
-    except Exception:
-        return {}
+    scope = getattr(inspect.unwrap(target), "__globals__", {})
+    hints: dict[str, Any] = {}
+    for name, annotation in getattr(target, "__annotations__", {}).items():
+        holder = types.SimpleNamespace(__annotations__={name: annotation})
+        with suppress(Exception):
+            hints |= get_type_hints(holder, scope)
+    return hints
 
 
 def convert_options(factory: Callable[..., Any], values: Mapping[str, Any], owner: str) -> dict[str, Any]:

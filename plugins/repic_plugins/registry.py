@@ -78,15 +78,23 @@ class Entries(Mapping[str, Entry]):
 
 
 class PluginRegistry:
-    """What `load_plugins` found. `plugins` are the entry points that loaded."""
+    """What `load_plugins` found.
+
+    `plugins` are the entry points that loaded; `unmatched` what was to be turned off but is not there.
+    """
 
     def __init__(
-        self, entries: Iterable[Entry], problems: Sequence[PluginProblem] = (), plugins: Sequence[Found] = ()
+        self,
+        entries: Iterable[Entry],
+        problems: Sequence[PluginProblem] = (),
+        plugins: Sequence[Found] = (),
+        unmatched: Sequence[str] = (),
     ) -> None:
         every = list(entries)
         self._kinds = {kind: Entries(entry for entry in every if entry.kind == kind) for kind in KINDS}
         self._problems = tuple(problems)
         self.plugins = tuple(plugins)
+        self.unmatched = tuple(unmatched)
 
     def of_kind(self, kind: str) -> Entries:
         """The entries of one of `KINDS`."""

@@ -38,7 +38,7 @@ testpaths = ["tests"]
 """
 
 _MODULE = '''\
-"""Reward captions that are short and to the point."""
+"""Reward captions of a wanted number of lines."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ from collections.abc import Sequence
 from repic_plugins import Register, Reward, Rollout, hookimpl
 
 
-def $function(*, words: int = 20) -> Reward:
-    """1.0 when the caption has 1 to `words` words, else 0.0."""
-    if words < 1:
-        raise ValueError(f"words must be at least 1, not {words}")
+def $function(*, lines: int = 3) -> Reward:
+    """1.0 when the caption has exactly `lines` lines, else 0.0."""
+    if lines < 1:
+        raise ValueError(f"lines must be at least 1, not {lines}")
 
     def score(rollouts: Sequence[Rollout]) -> list[float]:
-        counts = [len(rollout.completion.split()) for rollout in rollouts]
-        return [float(1 <= count <= words) for count in counts]
+        counts = [len(rollout.completion.splitlines()) for rollout in rollouts]
+        return [float(count == lines) for count in counts]
 
     return score
 
@@ -74,20 +74,22 @@ from repic_plugins.testing import check_reward, example_rollouts
 from $module import $function
 
 
-def test_counts_words():
-    first, *_ = example_rollouts(["caption"])
-    count = len(first.completion.split())
-    assert $function(words=count)([first]) == [1.0]
-    assert $function(words=count - 1)([first]) == [0.0]
+def test_counts_lines():
+    rollouts = example_rollouts(["caption"])
+    counts = [len(rollout.completion.splitlines()) for rollout in rollouts]
+    assert {1, 3} <= set(counts)
+    for lines in (1, 3):
+        wanted = [float(count == lines) for count in counts]
+        assert $function(lines=lines)(rollouts) == wanted
 
 
 def test_keeps_the_promises_of_a_reward():
-    check_reward($function, tasks=("ict", "caption"), words=10)
+    check_reward($function, tasks=("ict", "caption"), lines=1)
 
 
 def test_refuses_a_limit_that_no_caption_meets():
     with pytest.raises(ValueError, match="at least 1"):
-        $function(words=0)
+        $function(lines=0)
 
 
 def test_repic_finds_it():
@@ -102,7 +104,7 @@ The reward `$name` for repic.
     pip install -e .
     repic plugins check $name
     repic rewards show $name
-    repic train --rewards oct,vlt,ict,$name=0.2 --reward-option $name.words=15
+    repic train --rewards oct,vlt,ict,$name=0.2 --reward-option $name.lines=1
     pytest
 """
 

@@ -2,7 +2,7 @@
 
 One object per line. `sample_id`, `task`, `prompt` and `completion` are needed; `completion_tokens`, `answer`,
 `frame`, `images` (paths) and `meta` may be left out; other keys (`step`, `rewards`, …) are no part of the rollout.
-`id` and `tokens`, as record files and samples say, stand for `sample_id` and `completion_tokens`. The answer is that of
+`id` and `tokens`, as the first runs wrote them, stand for `sample_id` and `completion_tokens`. The answer is that of
 record files:
 
     {"yes": true}
@@ -130,6 +130,8 @@ def read_rollouts(path: Path, open_image: OpenImage | None = None) -> list[Rollo
     """All rollouts of a JSON-lines file; `DataError` names the file and the line."""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read: {reason(error)}") from error
     rollouts = []

@@ -96,13 +96,21 @@ def choose_model(model: str | None, adapter: str | Path | None, preset: str | No
     """The model's settings: what is given, else the configuration of the run that made the adapter, else the preset."""
     from repic_cli.config import load_config, resolve
 
-    if adapter is not None and model is None and preset is None:
-        run = Path(adapter).expanduser()
-        # `--adapter runs/a` and `--adapter runs/a/adapter` are the same adapter.
-        for file in (run / "config.toml", run.parent / "config.toml"):
-            if run.is_dir() and file.is_file():
-                return load_config(file)
-    return resolve(preset, overrides={"model.name": model})
+    file = None if adapter is None or preset is not None else _run_config(Path(adapter).expanduser())
+    if file is not None:
+        config = load_config(file)
+        named = config.model if model is None else config.model.model_copy(update={"name": model})
+        return config.model_copy(update={"model": named})
+    # The default preset is made for the embedded model: another one comes in the precision it was saved in.
+    dtype = "auto" if model is not None and preset is None else None
+    return resolve(preset, overrides={"model.name": model, "model.dtype": dtype})
+
+
+def _run_config(adapter: Path) -> Path | None:
+    """The configuration of the run; `--adapter runs/a` and `--adapter runs/a/adapter` are the same adapter."""
+    run = adapter.parent if adapter.name == "adapter" else adapter
+    file = run / "config.toml"
+    return file if adapter.is_dir() and file.is_file() else None
 
 
 def open_database(database: str | Path | ConceptDatabase) -> ConceptDatabase:

@@ -59,8 +59,18 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
     console.print(table)
 
 
+def print_unmatched(registry: PluginRegistry) -> None:
+    """One line on stderr when something was to be turned off that is not there: probably it is misspelt."""
+    if registry.unmatched:
+        from repic_plugins.manager import DISABLE_VARIABLE
+
+        names = ", ".join(clean(name, 80) for name in registry.unmatched)
+        typer.echo(f"note: {DISABLE_VARIABLE} turns off nothing by the name of {names}", err=True)
+
+
 def print_problems(registry: PluginRegistry) -> None:
-    """One line on stderr when plugins could not be used."""
+    """Lines on stderr when plugins could not be used, or not be turned off."""
+    print_unmatched(registry)
     bad = {problem.distribution for problem in registry.problems if problem.kind != "disabled"}
     if bad:
         names = ", ".join(sorted(bad))

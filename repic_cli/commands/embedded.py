@@ -13,12 +13,12 @@ from repic_cli.commands import _show
 app = _show.group("Build, measure and show the embedded tiny model.", "repic embedded evaluate --count 64")
 
 
-@app.command(epilog="Example: repic embedded build my-base/ --language-minutes 120 --workers 2")
+@app.command(epilog="Example: repic embedded build my-base/ --workers 2")
 def build(
     out: Annotated[Path, typer.Argument(help="Folder for checkpoints, log.jsonl and the finished model/.")],
-    vision_minutes: Annotated[float, typer.Option(min=0.01, help="Budget of the vision stage.")] = 11,
-    language_minutes: Annotated[float, typer.Option(min=0.01, help="Budget of the language stage.")] = 80,
-    workers: Annotated[int, typer.Option(min=1, help="Processes of the language stage, one thread each.")] = 1,
+    vision_minutes: Annotated[float, typer.Option(min=0.01, help="Budget of the vision stage.")] = 7,
+    language_minutes: Annotated[float, typer.Option(min=0.01, help="Budget of the language stage.")] = 71,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that train together, one thread each.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights and lessons.")] = 0,
 ) -> None:
     """Train the embedded model from random weights; the same command resumes a stopped build."""

@@ -29,6 +29,7 @@ def list_plugins(
     if hooks:
         _print_hooks(registry, as_json)
         return
+    _show.print_unmatched(registry)
     rows = [*_loaded(registry), *_problems(registry)]
     if as_json:
         _show.print_json(rows)
@@ -101,6 +102,7 @@ def new(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="Name of the new reward: lower case, digits, _ and -.")],
     folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Where to write; default repic-NAME.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Write a package with a reward, its entry point and a test, ready to change and install."""
     from repic_plugins.scaffold import write_plugin
@@ -109,6 +111,9 @@ def new(
     if taken is not None:
         raise PluginError(f"reward {name} is already registered by {taken.origin}; choose another name")
     target = write_plugin(name, folder)
+    if as_json:
+        _show.print_json({"name": name, "folder": str(target)})
+        return
     typer.echo(f"wrote {target}")
     typer.echo(f"next: pip install -e {target} && repic plugins check {name}")
 
@@ -130,7 +135,7 @@ def check(
     from repic_plugins.options import parse_options
 
     registry = _show.load(ctx)
-    options = parse_options(option or ())
+    options = parse_options(option or (), "--option")
     rows: list[dict[str, Any]] = []
     for entry in _chosen(registry, name):
         rows += _check(registry, entry, options.get(entry.name, {}), timeout)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from repic_cli.commands import _show
+from repic_plugins.errors import OptionError
 from repic_plugins.options import parse_options
 
 app = _show.group("List and show the training tasks.", "repic tasks list")
@@ -45,7 +46,10 @@ def show(
     """Show what one task needs, its options, and an example of its prompt."""
     registry = _show.load(ctx)
     entry = registry.select("task", name)
-    options = parse_options(f"{name}.{item}" for item in option or ()).get(name, {})
+    bad = next((item for item in option or () if "=" not in item), None)
+    if bad is not None:
+        raise OptionError(f"--option {bad!r}: write OPTION=VALUE, as in reasoning=think")
+    options = parse_options((f"{name}.{item}" for item in option or ()), "--option").get(name, {})
     task = registry.build_task(name, **options)
     prompt = _example_prompt(task, name, seed)
     if as_json:

@@ -145,13 +145,10 @@ def resumed(resume: str, given: dict[str, Any]) -> tuple[RunFolder, RunConfig]:
     folder.check_run()
     settings = load_config(folder.config)
     update = {key.split(".")[1]: value for key, value in changes.items() if value is not None}
-    if "report_to" in update:
-        update["report_to"] = tuple(update["report_to"].split(","))
     if update.get("max_steps", 1) < 1:
         raise OptionError("--max-steps must be 1 or more")
-    return folder, settings.model_copy(
-        update={"train": settings.train.model_copy(update=update), "output": folder.path}
-    )
+    section = type(settings.train).model_validate(settings.train.model_dump() | update)
+    return folder, settings.model_copy(update={"train": section, "output": folder.path})
 
 
 def newest_run() -> Path:

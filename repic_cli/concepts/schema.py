@@ -110,7 +110,8 @@ def _prepare(connection: sqlite3.Connection, path: Path, create: bool) -> None:
             _upgrade(connection, path, create)
             connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:  # SQLite has taken it back itself when the disk is full
+                connection.execute("ROLLBACK")
             raise
     if _number(connection, "application_id") != APPLICATION:
         raise DatabaseError(f"{path}: not a concept database of repic; give another folder")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,14 +38,29 @@ class ConceptDatabase:
         self.pictures = self.folder / schema.PICTURES
         if self.folder.exists() and not self.folder.is_dir():
             raise DatabaseError(f"{self.folder}: a concept database is a folder, not a file")
+        made = False
         if create:
             self._check_place()
+            made = not self.folder.exists()
             self.pictures.mkdir(parents=True, exist_ok=True)
-        with self._explained():
-            self._connection = schema.connect(self.path, create)
+        try:
+            with self._explained():
+                self._connection = schema.connect(self.path, create)
+        except BaseException:
+            if made:
+                self._take_away()
+            raise
         self._rows = Rows(self._connection, self.path, self.pictures)
         self._write = RowWriter(self._connection)
         self._transactions = Transactions(self._connection, self.pictures)
+
+    def _take_away(self) -> None:
+        """Delete the beginning of a database that could not be made; it has no tables, so nothing can be in it."""
+        with suppress(OSError):
+            for ending in ("-wal", "-shm", "-journal", ""):
+                self.path.with_name(schema.FILE + ending).unlink(missing_ok=True)
+            self.pictures.rmdir()
+            self.folder.rmdir()
 
     def _check_place(self) -> None:
         """A new database does not move in with other files, which nobody could tell from its own later."""

@@ -107,10 +107,13 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         text = str(error)
+        name = getattr(error, "sqlite_errorname", "")
         if "locked" in text or "busy" in text:
             why = f"another process has been writing for {schema.WAIT_SECONDS:.0f} s; try again"
         elif "full" in text:
             why = "the disk is full; nothing was changed"
+        elif name.startswith("SQLITE_IOERR"):  # also when the disk is full at a bad moment
+            why = f"cannot be read or written ({text}); is the disk full? Nothing was changed"
         elif "readonly" in text or "unable to open" in text:
             why = f"cannot be opened or written ({text}); check the permissions of the folder"
         else:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from repic_cli.data.images import FileImage
 from repic_cli.data.names import safe_name
 from repic_plugins.errors import DataError
+from repic_plugins.serial import answer_to_json
 from repic_plugins.types import Answer, Box, ImageRef, Names, Record, Reference, YesNo
 
 MAX_INFO = 2000
@@ -142,24 +143,12 @@ def record_row(record: Record, root: Path | None = None) -> dict[str, Any]:
     if record.references:
         row["references"] = [_reference_row(reference, root) for reference in record.references]
     if record.answer is not None:
-        row["answer"] = answer_row(record.answer)
+        row["answer"] = answer_to_json(record.answer)
     if record.phrase:
         row["phrase"] = record.phrase
     if record.meta:
         row["meta"] = dict(record.meta)
     return row
-
-
-def answer_row(answer: Answer) -> dict[str, Any] | None:
-    """An answer as record files write it."""
-    if isinstance(answer, YesNo):
-        return {"yes": answer.value}
-    if isinstance(answer, Box):
-        return {"box": [answer.x1, answer.y1, answer.x2, answer.y2]}
-    if isinstance(answer, Names):
-        row: dict[str, Any] = {"names": list(answer.required), "absent": list(answer.absent)}
-        return row | ({"aliases": [list(names) for names in answer.aliases]} if answer.aliases else {})
-    return None
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
@@ -189,7 +178,10 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def _read_row(path: Path, number: int, line: str, requires: Mapping[str, Collection[str]]) -> Record:
     where = f"{path}: row {number}"
     try:
-        row = _Record.model_validate(json.loads(line, parse_constant=_no_constant))
+        values = json.loads(line, parse_constant=_no_constant)
+        if not isinstance(values, dict):
+            raise DataError(f"{where}: a record is an object with task, image, ..., not a {type(values).__name__}")
+        row = _Record.model_validate(values)
     except ValidationError as error:
         raise DataError(f"{where}: {_explain(error)}") from error
     except (ValueError, RecursionError) as error:
@@ -266,4 +258,4 @@ def _explain(error: ValidationError) -> str:
     return f"{place}: {message[:1].lower()}{message[1:]}" if place else message
 
 
-__all__ = ["MAX_INFO", "answer_row", "read_records", "record_row", "write_records"]
+__all__ = ["MAX_INFO", "read_records", "record_row", "write_records"]

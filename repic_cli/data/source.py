@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Literal, get_args
 from repic_cli.data.mixing import apportion, draw
 from repic_cli.data.pictures import check_pictures, pictures_of
 from repic_plugins.errors import DataError, OptionError
-from repic_plugins.types import Record
+from repic_plugins.types import Box, Record
 
 if TYPE_CHECKING:
     from repic_cli.config_sections import DataSection
 
 EMBEDDED = "embedded"
+BEYOND = 2.0
+"""Pixels by which a box may reach out of its picture: annotations are rounded."""
 Kind = Literal["embedded", "records", "folder"]
 
 
@@ -127,4 +129,20 @@ def _file(path: Path, section: DataSection, requires: Mapping[str, Collection[st
     if len(chosen) < len(records):
         notes.append(f"{path}: {len(chosen)} of {len(records)} records drawn (data.count, data.mix)")
     check_pictures(pictures_of(chosen))
+    _check_boxes(path, chosen)
     return Loaded(tuple(chosen), "records", tuple(notes))
+
+
+def _check_boxes(path: Path, records: Sequence[Record]) -> None:
+    """A true box in other coordinates (0-1000, those of a resized picture) could never be hit: a run on zeros."""
+    for record in records:
+        box = record.answer
+        if not isinstance(box, Box):
+            continue
+        width, height = record.image.size
+        if min(box.x1, box.y1) < -BEYOND or box.x2 > width + BEYOND or box.y2 > height + BEYOND:
+            corners = ", ".join(f"{value:g}" for value in (box.x1, box.y1, box.x2, box.y2))
+            raise DataError(
+                f"{path}: record {record.id}: the box [{corners}] reaches out of its picture of {width} x {height} "
+                "pixels; boxes are in pixels of the upright picture"
+            )

@@ -112,7 +112,7 @@ def _corpus() -> Iterator[str]:
         yield language.box_text(tuple(int(value) for value in rng.integers(0, 112, 4)))  # type: ignore[arg-type]
         yield language.where_answer(other, position, phrase)
         yield f"{language.INFOS[round_ % len(language.INFOS)]}. What does <{other}> look like?"
-        yield "user\nassistant\n yes no"
+        yield "user\nassistant\nyes\nno\n yes no"
         yield "".join(SYLLABLES[int(k)] for k in rng.integers(len(SYLLABLES), size=3))
 
 

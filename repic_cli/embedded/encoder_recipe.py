@@ -97,7 +97,8 @@ def train_encoder(
     model.visual.to(memory_format=torch.channels_last)  # a third faster on a CPU
     heads = Heads().to(device)
     optim = torch.optim.AdamW(_groups(model.visual, heads), lr=lr, betas=(0.9, 0.98))
-    stage = Stage("encoder", out, minutes, lr, {"model": model, "heads": heads}, [(optim, 1.0)])
+    parts = nn.ModuleDict({"model": model, "heads": heads})
+    stage = Stage("encoder", out, minutes, lr, parts, [optim], dtype=torch.float32)
     if resume:
         stage.resume()
     rng = np.random.default_rng([seed, 7, stage.progress.step])

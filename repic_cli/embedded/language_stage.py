@@ -1,4 +1,8 @@
-"""Stage 2 of the recipe: batches of lessons for the language model, and the loss over their answers.
+"""Stage 2 of the recipe: batches of lessons for the language model, the loss over their answers, and over matches.
+
+Matching is taught directly, as seeing is in stage 1: low in the layers, every 28-pixel cell of the last picture must
+tell which reference shows the same thing, and higher up what its name is (`MatchHead`). Answers alone teach it too (a
+yes or no, a place), but it is then learned last: without these losses, yes or no stayed at chance for 80 000 lessons.
 
 Positions, token order and picture features are those of the library's own processor and model (a test compares
 them); they are built here because a training step must not wait for a chat template.
@@ -14,15 +18,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from repic_cli.embedded.lessons import Lesson, Turn
 from repic_cli.embedded.pictures import MERGE, PATCH, encode, patches
+from repic_cli.embedded.vision_stage import shown_objects
 from repic_cli.embedded.world import Picture
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 IGNORE = -100
+ALIGN_LAYER, NAME_LAYER = 2, 4
+"""After so many layers a cell is asked which reference it shows, and what its name is."""
 
 
 @dataclass
@@ -35,6 +43,11 @@ class Encoded:
     weights: list[float] = field(default_factory=list)
     positions: list[tuple[int, int, int]] = field(default_factory=list)
     pictures: list[tuple[int, Picture]] = field(default_factory=list)
+    references: list[int] = field(default_factory=list)
+    """The first token of each reference's name, in the line that tells it."""
+    owners: list[tuple[int, int, int]] = field(default_factory=list)
+    """Image tokens of the last picture, each with the reference that shows the same thing (from 1) and the first token
+    of its name; or with 0 and the token for nobody."""
     next_position: int = 0
 
 
@@ -49,6 +62,21 @@ class Batch:
     pictures: dict[int, torch.Tensor]  # side -> (K, patches, 588)
     slots: dict[int, tuple[torch.Tensor, torch.Tensor]]  # side -> rows and columns of the K * n image tokens
     kinds: list[str]
+    references: torch.Tensor  # (B, R) columns of the first tokens of the references' names; 0 where there is none
+    cells: tuple[torch.Tensor, torch.Tensor]  # rows and columns of the K image tokens that are asked whose they are
+    owners: torch.Tensor  # (K,) reference from 1, or 0
+    names: torch.Tensor  # (K,) first token of the name of that reference, or the token for nobody
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(**{name: _moved(value, device) for name, value in vars(self).items()})
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, tuple):
+        return tuple(item.to(device) for item in value)
+    return {key: _moved(item, device) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 class LessonEncoder:
@@ -62,6 +90,8 @@ class LessonEncoder:
         self.pad = int(token("<|endoftext|>"))
         self._vision = int(token("<|vision_start|>")), int(token("<|vision_end|>"))
         self._cache: dict[str, list[int]] = {}
+        self._nobody = int(token("<|vision_pad|>"))
+        self._brackets = {self.text("<")[-1], self.text(" <")[-1]}
 
     def text(self, text: str) -> list[int]:
         if text not in self._cache:
@@ -79,7 +109,22 @@ class LessonEncoder:
             self._question(out, turn, images)
             self._append(out, self.text("<|im_end|>\n<|im_start|>assistant\n"))
             self._append(out, [*self.text(turn.answer), self.end], turn.weight)
+        if lesson.shown:
+            self._own(out, lesson)
         return out
+
+    def _own(self, out: Encoded, lesson: Lesson) -> None:
+        """Which reference each cell of the last picture shows."""
+        first, pixels = out.pictures[-1]
+        # Each line about a reference has the name in brackets once.
+        brackets = [index for index, token in enumerate(out.ids[:first]) if token in self._brackets]
+        out.references = [index + 1 for index in brackets]
+        owners = [lesson.names.index(name) + 1 if name else 0 for _, name in lesson.shown]
+        shown = shown_objects([box for box, _ in lesson.shown], pixels.shape[0] // (PATCH * MERGE))
+        spoken = [self._nobody, *(out.ids[index] for index in out.references)]
+        for cell, k in enumerate(shown):
+            owner = owners[k] if k >= 0 else 0
+            out.owners.append((first + cell, owner, spoken[owner]))
 
     def _question(self, out: Encoded, turn: Turn, images: Any) -> None:
         for part in turn.parts:
@@ -108,10 +153,9 @@ class LessonEncoder:
         out.next_position += side
 
 
-def batch(lessons: Sequence[Encoded], pad: int) -> Batch:
-    length = max(len(lesson.ids) for lesson in lessons)
+def batch(lessons: Sequence[Encoded], encoder: LessonEncoder, length: int) -> Batch:
     shape = (len(lessons), length)
-    ids, labels = np.full(shape, pad), np.full(shape, IGNORE)
+    ids, labels = np.full(shape, encoder.pad), np.full(shape, IGNORE)
     weights, positions = np.zeros(shape, np.float32), np.zeros((3, *shape), np.int64)
     pictures: dict[int, list[Picture]] = defaultdict(list)
     rows: dict[int, list[int]] = defaultdict(list)
@@ -126,6 +170,11 @@ def batch(lessons: Sequence[Encoded], pad: int) -> Batch:
             pictures[side].append(pixels)
             rows[side] += [row] * tokens
             columns[side] += range(first, first + tokens)
+    cells = [(row, *owner) for row, lesson in enumerate(lessons) for owner in lesson.owners]
+    asked = torch.tensor(cells, dtype=torch.long).view(-1, 4)
+    references = torch.zeros(len(lessons), max(len(lesson.references) for lesson in lessons), dtype=torch.long)
+    for row, lesson in enumerate(lessons):
+        references[row, : len(lesson.references)] = torch.tensor(lesson.references)
     return Batch(
         torch.from_numpy(ids),
         torch.from_numpy(labels),
@@ -134,27 +183,93 @@ def batch(lessons: Sequence[Encoded], pad: int) -> Batch:
         {side: torch.from_numpy(patches(np.stack(images))) for side, images in pictures.items()},
         {side: (torch.tensor(rows[side]), torch.tensor(columns[side])) for side in pictures},
         [lesson.kind for lesson in lessons],
+        references,
+        (asked[:, 0], asked[:, 1]),
+        asked[:, 2],
+        asked[:, 3],
     )
 
 
-def batches(lessons: Sequence[Encoded], pad: int, parts: int) -> list[Batch]:
-    """Split into `parts` batches of like lengths, so that little is padded."""
-    ordered = sorted(lessons, key=lambda lesson: len(lesson.ids))
-    size = -(-len(ordered) // parts)
-    return [batch(ordered[start : start + size], pad) for start in range(0, len(ordered), size)]
+def batches(lessons: Sequence[Encoded], encoder: LessonEncoder) -> list[Batch]:
+    """Split by length, padded to one of few: oneDNN makes code for each new shape, which takes as long as using it."""
+    groups: dict[int, list[Encoded]] = defaultdict(list)
+    for lesson in lessons:
+        step = 32 if len(lesson.ids) <= 160 else 64
+        groups[-(-len(lesson.ids) // step) * step].append(lesson)
+    return [batch(groups[length], encoder, length) for length in sorted(groups)]
 
 
-def answer_losses(model: Any, data: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Cross entropy, weight and whether the greedy choice is right, of each answer token of the batch: (K,) each."""
+class MatchHead(nn.Module):
+    """Asks cells which reference shows the same thing, and, with the model's word embeddings, what its name is."""
+
+    def __init__(self, embedding: nn.Embedding) -> None:
+        super().__init__()
+        hidden = embedding.embedding_dim
+        self.embedding = embedding
+        self.cell = nn.Linear(hidden, hidden)
+        self.reference = nn.Linear(hidden, hidden)
+        self.nobody = nn.Linear(hidden, 1)
+        self.name = nn.Linear(hidden, hidden)
+
+    def align(self, states: torch.Tensor, data: Batch) -> torch.Tensor:
+        """States (B, T, hidden) -> logits (K, 1 + R): nobody, or one of the references by the state at its name."""
+        states = F.rms_norm(states, states.shape[-1:])
+        rows = data.cells[0]
+        cells = states[data.cells]  # (K, hidden)
+        references = self.reference(states[torch.arange(len(states), device=rows.device)[:, None], data.references])
+        scores = (self.cell(cells)[:, None] * references[rows]).sum(-1) / cells.shape[-1] ** 0.5
+        scores = scores.float().masked_fill(data.references[rows] == 0, float("-inf"))
+        return torch.cat([self.nobody(cells).float(), scores], dim=1)
+
+    def names(self, cells: torch.Tensor) -> torch.Tensor:
+        """States of cells (K, hidden) -> logits (K, vocabulary) of the first token of the name, or that for nobody."""
+        return F.linear(self.name(F.rms_norm(cells, cells.shape[-1:])), self.embedding.weight).float()
+
+
+@dataclass
+class Losses:
+    """Of a batch: cross entropy, weight and whether the greedy choice is right of each answer token, (A,) each; whether
+    each cell is somebody's, and cross entropy and right choice of its reference and of its name, (K,) each."""
+
+    answers: torch.Tensor
+    weights: torch.Tensor
+    right: torch.Tensor
+    somebody: torch.Tensor
+    matches: torch.Tensor
+    matched: torch.Tensor
+    names: torch.Tensor
+    named: torch.Tensor
+
+    @property
+    def match(self) -> torch.Tensor:
+        """The mean over cells; somebody's cells, which are few, count as much as all others together."""
+        each = self.matches + self.names
+        means = [each[which].mean() for which in (self.somebody, ~self.somebody) if which.any()]
+        return torch.stack(means).mean() if means else self.answers.new_zeros(())
+
+
+def losses(model: Any, match: MatchHead, data: Batch) -> Losses:
     inner = model.model
     embeds = inner.language_model.embed_tokens(data.ids)  # (B, T, hidden)
     for side, pixels in data.pictures.items():
-        features = encode(inner.visual, pixels, side // PATCH, side // PATCH)
+        features = encode(inner.visual, pixels.to(embeds.dtype), side // PATCH, side // PATCH)
         embeds = embeds.index_put(data.slots[side], features.flatten(0, 1))
     # Padding stands on the right, where causal attention never looks: no mask is needed.
-    hidden = inner.language_model(inputs_embeds=embeds, position_ids=data.positions, use_cache=False).last_hidden_state
+    output = inner.language_model(
+        inputs_embeds=embeds, position_ids=data.positions, use_cache=False, output_hidden_states=True
+    )
     targets = data.labels[:, 1:]
     asked = targets != IGNORE
-    logits = model.lm_head(hidden[:, :-1][asked])  # (K, vocabulary)
-    losses = F.cross_entropy(logits, targets[asked], reduction="none")
-    return losses, data.weights[:, 1:][asked], logits.argmax(-1) == targets[asked]
+    logits = model.lm_head(output.last_hidden_state[:, :-1][asked]).float()  # (K, vocabulary)
+    matches = match.align(output.hidden_states[ALIGN_LAYER], data)
+    names = match.names(output.hidden_states[NAME_LAYER][data.cells])
+    return Losses(
+        F.cross_entropy(logits, targets[asked], reduction="none"),
+        data.weights[:, 1:][asked],
+        logits.argmax(-1) == targets[asked],
+        data.owners > 0,
+        F.cross_entropy(matches, data.owners, reduction="none"),
+        matches.argmax(-1) == data.owners,
+        F.cross_entropy(names, data.names, reduction="none"),
+        names.argmax(-1) == data.names,
+    )

@@ -10,29 +10,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from repic_cli.embedded import language
-from repic_cli.embedded.records import Kind, record_stream
+from repic_cli.embedded.records import Kind, draw_names, record_stream
 from repic_cli.embedded.world import Split
 from repic_plugins.builtin import tasks
 from repic_plugins.types import Box, ImageRef, Record, Sample, YesNo
 
-MIX: Mapping[tuple[Kind, int | None], float] = {
-    ("caption", None): 0.06,
-    ("vlt", None): 0.40,
-    ("oct", None): 0.20,
-    ("where", None): 0.21,
-    ("ict", 1): 0.06,
-    ("ict", 2): 0.03,
-    ("ict", 3): 0.015,
-    ("ict", 4): 0.015,
+MIX: Mapping[tuple[Kind | Literal["say"], int | None], float] = {
+    ("say", None): 0.20,
+    ("caption", None): 0.08,
+    ("vlt", None): 0.22,
+    ("oct", None): 0.08,
+    ("where", None): 0.17,
+    ("ict", 1): 0.09,
+    ("ict", 2): 0.08,
+    ("ict", 3): 0.04,
+    ("ict", 4): 0.03,
     ("ict", 6): 0.005,
     ("ict", None): 0.005,
 }
-"""Share of each kind of record (and number of references) in a batch."""
+"""Share of each kind of record (and number of references) in a batch; "say" is a drill without a picture."""
 
 NAMING = {
     True: {1: 0.85, 2: 0.7, 3: 0.6, 4: 0.45},
@@ -40,8 +41,8 @@ NAMING = {
 }
 """How likely a caption uses a name it could use: by whether names were asked for, and how many there are."""
 
-ANSWER_WEIGHT = 5.0
-"""Weight of a yes or no: one token against about twenty of a caption."""
+ANSWER_WEIGHT = 25.0
+"""Weight of a yes or no: one token among the sixty that a lesson asks for, and only in every fifth lesson."""
 
 
 @dataclass(frozen=True)
@@ -55,25 +56,39 @@ class Turn:
 
 @dataclass(frozen=True)
 class Lesson:
-    """A conversation; the pictures belong to the first turn."""
+    """A conversation; the pictures belong to the first turn.
+
+    `shown` are the boxes (x1, y1, x2, y2 in pixels) of the objects in the last picture, each with the name that a
+    reference picture gives it, or None; `names` are those of the reference pictures. Both are empty without any.
+    """
 
     kind: str
     turns: tuple[Turn, ...]
     images: tuple[ImageRef, ...]
+    shown: tuple[tuple[tuple[int, int, int, int], str | None], ...] = ()
+    names: tuple[str, ...] = ()
 
 
 def lesson_stream(
-    seed: tuple[int, ...], split: Split = "train", mix: Mapping[tuple[Kind, int | None], float] = MIX
+    seed: tuple[int, ...], split: Split = "train", mix: Mapping[tuple[Any, int | None], float] = MIX
 ) -> Iterator[Lesson]:
     """Lessons without end, drawn by the shares of `mix`."""
     rng = np.random.default_rng([*seed, 11])
     words = Random(str(seed))
     builders = {"oct": tasks.oct(), "vlt": tasks.vlt(), "ict": tasks.ict(), "caption": tasks.caption()}
-    streams = {key: record_stream(key[0], (*seed, index), split, key[1]) for index, key in enumerate(mix)}
+    streams = {
+        key: record_stream(key[0], (*seed, index), split, key[1]) for index, key in enumerate(mix) if key[0] != "say"
+    }
     keys, shares = list(mix), np.array(list(mix.values()))
     while True:
-        record = next(streams[keys[int(rng.choice(len(keys), p=shares / shares.sum()))]])
-        yield lesson(record, builders, rng, words)
+        key = keys[int(rng.choice(len(keys), p=shares / shares.sum()))]
+        yield lesson(next(streams[key]), builders, rng, words) if key in streams else say_lesson(rng, split)
+
+
+def say_lesson(rng: np.random.Generator, split: Split) -> Lesson:
+    """Names to repeat in order. Copying a name piece by piece is learnt in minutes here, and hardly beside pictures."""
+    names = tasks.join(draw_names(rng, int(rng.integers(1, 6)), split))
+    return Lesson("say", (Turn(({"type": "text", "text": f"Say {names}."},), f"{names}.", 4.0),), ())
 
 
 def lesson(record: Record, builders: Mapping[str, Any], rng: np.random.Generator, words: Random) -> Lesson:
@@ -83,15 +98,13 @@ def lesson(record: Record, builders: Mapping[str, Any], rng: np.random.Generator
     else:
         sample = builders[record.task].build(record, words)
     main = Turn(tuple(sample.messages[0]["content"]), *_answer(record, sample, rng))
-    side = _side_turns(record, rng)
-    if not side:
-        return Lesson(record.task, (main,), sample.images)
-    if rng.random() < 0.5:
-        return Lesson(record.task, (main, *side), sample.images)
-    # Side question first: it takes the place of the instruction after the pictures.
-    first = Turn((*main.parts[:-1], *side[0].parts), side[0].answer)
-    last = Turn((main.parts[-1],), main.answer, main.weight)
-    return Lesson(record.task, (first, *side[1:], last), sample.images)
+    turns = [main, *_side_turns(record, rng)]
+    if len(turns) > 1 and rng.random() < 0.5:
+        # Side questions first: one takes the place of the instruction after the pictures.
+        first = Turn((*main.parts[:-1], *turns[1].parts), turns[1].answer)
+        turns = [first, *turns[2:], Turn((main.parts[-1],), main.answer, main.weight)]
+    shown = tuple((thing["box"], thing["name"]) for thing in record.meta["objects"]) if record.references else ()
+    return Lesson(record.task, tuple(turns), sample.images, shown, tuple(one.name for one in record.references))
 
 
 def where_sample(record: Record, words: Random) -> Sample:

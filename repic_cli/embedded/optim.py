@@ -1,21 +1,35 @@
-"""Optimisers of the recipe: Muon for the weight matrices of the blocks, AdamW for everything else."""
+"""Optimisers of the recipe: Muon for the weight matrices of the blocks, AdamW for everything else; and the dtype."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
 
-class Muon(torch.optim.Optimizer):
-    """Momentum whose step is the nearest orthogonal matrix (Keller Jordan, 2024), in the dtype of the weights.
+def best_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    `torch.optim.Muon` orthogonalises in bfloat16, which CPUs without bf16 units do a hundred times slower than
-    fp32; this one also takes all matrices of one shape at once. Steps are scaled to the size of AdamW's, so that
-    one learning rate serves both.
+
+def step_dtype() -> torch.dtype:
+    """bfloat16 on a GPU and where the processor multiplies it faster than float32 (AMX), else float32.
+
+    Measured on one core: eight times as fast with AMX, a hundred times slower on a CPU without bf16 units.
+    """
+    if torch.cuda.is_available():
+        return torch.bfloat16
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return torch.bfloat16 if capabilities.get("amx_bf16") else torch.float32
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose step is the nearest orthogonal matrix (Keller Jordan, 2024).
+
+    `torch.optim.Muon` orthogonalises in bfloat16 on every CPU; this one where that is faster, and takes all matrices
+    of one shape at once. Steps are scaled to the size of AdamW's, so that one learning rate serves both.
     """
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0):
@@ -41,7 +55,7 @@ class Muon(torch.optim.Optimizer):
             assert gradient is not None
             state["momentum"].lerp_(gradient, 1 - group["momentum"])
             directions.append(gradient.lerp(state["momentum"], group["momentum"]))
-        updates = orthogonalise(torch.stack(directions))
+        updates = orthogonalise(torch.stack(directions).to(step_dtype())).float()
         size = 0.2 * max(shape) ** 0.5
         for parameter, update in zip(parameters, updates, strict=True):
             parameter.mul_(1 - group["lr"] * group["weight_decay"])

@@ -1,20 +1,23 @@
-"""What both stages of the recipe share: a budget of minutes, a checkpoint, a log, and several processes."""
+"""What both stages of the recipe share: a budget of minutes, a checkpoint, a log, several processes, and bfloat16."""
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
+
+from repic_cli.embedded.optim import step_dtype
 
 T = TypeVar("T")
 
@@ -61,18 +64,28 @@ class Workers:
 class Stage:
     """One stage of the recipe while it runs.
 
-    `parts` are the modules whose state the checkpoint keeps; `optims` are the optimisers, each with the factor of
-    the learning rate it works at.
+    `parts` are the modules in float32 that the optimisers change and the checkpoint keeps; `working` are those that
+    steps compute with: copies in `dtype`, or the parts themselves.
     """
 
     name: str
     out: Path
     minutes: float
     lr: float
-    parts: Mapping[str, nn.Module]
-    optims: Sequence[tuple[torch.optim.Optimizer, float]]
+    parts: nn.ModuleDict
+    optims: Sequence[torch.optim.Optimizer]
     workers: Workers = field(default_factory=Workers)
     progress: Progress = field(default_factory=Progress)
+    dtype: torch.dtype = field(default_factory=step_dtype)
+    working: nn.ModuleDict = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.working = self.parts
+        if self.dtype != torch.float32:
+            self.working = copy.deepcopy(self.parts)
+            # Parameters only: the frequencies of the rotary embedding need float32.
+            for parameter in self.working.parameters():
+                parameter.data = parameter.data.to(self.dtype)
 
     @property
     def fraction(self) -> float:
@@ -81,7 +94,21 @@ class Stage:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        return [p for optim, _ in self.optims for group in optim.param_groups for p in group["params"]]
+        return list(self.parts.parameters())
+
+    @torch.no_grad()
+    def _gather(self) -> None:
+        """Gradients of the working copies become those of the parts."""
+        for parameter, copied in zip(self.parameters, self.working.parameters(), strict=True):
+            if copied is not parameter and copied.grad is not None:
+                parameter.grad, copied.grad = copied.grad.float(), None
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Working copies take the values of the parts."""
+        for parameter, copied in zip(self.parameters, self.working.parameters(), strict=True):
+            if copied is not parameter:
+                copied.copy_(parameter)
 
     def rate(self, warmup: int = 100, flat: float = 0.3) -> float:
         """The learning rate now: a warm-up in steps, then flat, then a cosine down to 3 % by the budget of time."""
@@ -92,16 +119,18 @@ class Stage:
     def step(self, backward: Callable[[], float], samples: int) -> float:
         """One optimiser step on the gradients that `backward` makes; gives the loss that it returns."""
         started = time.perf_counter()
-        for optim, scale in self.optims:
+        for optim in self.optims:
             for group in optim.param_groups:
-                group["lr"] = self.rate() * scale
+                group["lr"] = self.rate()
         loss = backward()
+        self._gather()
         parameters = self.parameters
         self.workers.average(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        for optim, _ in self.optims:
+        for optim in self.optims:
             optim.step()
             optim.zero_grad()
+        self.refresh()
         self.progress.step += 1
         self.progress.samples += samples * self.workers.count
         self.progress.seconds = self.workers.agree(self.progress.seconds + time.perf_counter() - started)
@@ -122,9 +151,9 @@ class Stage:
     def save(self) -> None:
         """Replace the checkpoint in one move."""
         partial = self.checkpoint.with_suffix(".partial")
-        states = {name: part.state_dict() for name, part in self.parts.items()}
-        optims = [optim.state_dict() for optim, _ in self.optims]
-        torch.save({"progress": vars(self.progress), "optims": optims, **states}, partial)
+        parts = {name: part.state_dict() for name, part in self.parts.items()}
+        optims = [optim.state_dict() for optim in self.optims]
+        torch.save({"progress": vars(self.progress), "optims": optims, "parts": parts}, partial)
         partial.replace(self.checkpoint)
 
     def resume(self) -> bool:
@@ -134,9 +163,10 @@ class Stage:
         states = torch.load(self.checkpoint, weights_only=True)
         self.progress = Progress(**states["progress"])
         for name, part in self.parts.items():
-            part.load_state_dict(states[name])
-        for (optim, _), state in zip(self.optims, states["optims"], strict=True):
+            part.load_state_dict(states["parts"][name])
+        for optim, state in zip(self.optims, states["optims"], strict=True):
             optim.load_state_dict(state)
+        self.refresh()
         return True
 
 

@@ -8,6 +8,7 @@ language model then has to learn far less. This is the recipe's main saving of t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,15 @@ class Batch:
     surroundings: torch.Tensor  # (B, 2): background, light; IGNORE for references
     side: int  # cells per side
 
+    def to(self, device: torch.device) -> Batch:
+        return Batch(
+            self.pixels.to(device),
+            self.cells.to(device),
+            self.boxes.to(device),
+            self.surroundings.to(device),
+            self.side,
+        )
+
 
 class CellHeads(nn.Module):
     """Reads cells. Attributes are read with the language model's word embeddings, the rest with linear layers."""
@@ -82,7 +92,7 @@ class CellHeads(nn.Module):
 
     def read(self, head: str, features: torch.Tensor) -> torch.Tensor:
         """Logits over the words of a head: (..., hidden) -> (..., words)."""
-        return self.scale * features @ self.embedding(self.words[head].to(features.device)).T
+        return (self.scale * features @ self.embedding(self.words[head].to(features.device)).T).float()
 
 
 def _token(tokenizer: PreTrainedTokenizerFast, word: str) -> int:
@@ -123,34 +133,42 @@ def draw_batch(rng: np.random.Generator, side: int, count: int, split: Split) ->
     )
 
 
+def shown_objects(boxes: Sequence[tuple[int, int, int, int]], n: int) -> NDArray[np.int64]:
+    """Which object each cell of a scene shows, (n * n,): an index into `boxes` (pixels), -1 for none.
+
+    That is the nearest object that covers the cell's centre or is centred in the cell.
+    """
+    if not boxes:
+        return np.full(n * n, -1)
+    places = np.arange(n * n)
+    x, y = ((places % n + 0.5) * CELL)[:, None], ((places // n + 0.5) * CELL)[:, None]
+    x1, y1, x2, y2 = np.asarray(boxes, np.float64).T
+    off_x, off_y = np.abs((x1 + x2) / 2 - x), np.abs((y1 + y2) / 2 - y)  # (n * n, objects)
+    covers = (x1 - 4 <= x) & (x <= x2 + 4) & (y1 - 4 <= y) & (y <= y2 + 4)
+    distance = np.where(covers | (np.maximum(off_x, off_y) <= CELL / 2), np.hypot(off_x, off_y), np.inf)
+    return np.where(np.isfinite(distance.min(1)), distance.argmin(1), -1)
+
+
 def _label(objects: tuple[Placed, ...], n: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """A cell shows the nearest object that covers its centre or is centred in it."""
+    """The truth about each cell: the attributes (n * n, 5) and the box in cells (n * n, 4) of the object it shows."""
     cells = np.full((n * n, 5), IGNORE, np.int64)
     cells[:, 0] = 0
     boxes = np.full((n * n, 4), np.nan, np.float32)
-    for index in range(n * n):
+    shown = shown_objects([placed.box for placed in objects], n)
+    for index in np.flatnonzero(shown >= 0):
+        placed = objects[shown[index]]
+        identity = placed.identity
+        cells[index] = (1, identity.color, identity.pattern, identity.shape, identity.accessory)
         x, y = (index % n + 0.5) * CELL, (index // n + 0.5) * CELL
-        best: tuple[float, Placed] | None = None
-        for placed in objects:
-            x1, y1, x2, y2 = placed.box
-            middle_x, middle_y = (x1 + x2) / 2, (y1 + y2) / 2
-            covers = x1 - 4 <= x <= x2 + 4 and y1 - 4 <= y <= y2 + 4
-            if covers or (abs(middle_x - x) <= CELL / 2 and abs(middle_y - y) <= CELL / 2):
-                distance = float(np.hypot(middle_x - x, middle_y - y))
-                if best is None or distance < best[0]:
-                    best = (distance, placed)
-        if best:
-            identity, box = best[1].identity, best[1].box
-            cells[index] = (1, identity.color, identity.pattern, identity.shape, identity.accessory)
-            boxes[index] = (np.array(box, np.float32) - (x, y, x, y)) / CELL
+        boxes[index] = (np.array(placed.box, np.float32) - (x, y, x, y)) / CELL
     return cells, boxes
 
 
 def losses(tower: Any, heads: CellHeads, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
     """The summed loss of a batch and what share of the cells is read right."""
-    features = encode(tower, batch.pixels, batch.side * 2, batch.side * 2)  # (B, n, hidden)
+    features = encode(tower, batch.pixels.to(heads.scale.dtype), batch.side * 2, batch.side * 2)  # (B, n, hidden)
     hit: dict[str, float] = {}
-    total = F.cross_entropy(heads.objectness(features).flatten(0, 1), batch.cells[..., 0].flatten())
+    total = F.cross_entropy(heads.objectness(features).float().flatten(0, 1), batch.cells[..., 0].flatten())
     joint = torch.ones_like(batch.cells[..., 0], dtype=torch.bool)
     for column, head in enumerate(("color", "pattern", "shape", "accessory"), start=1):
         truth = batch.cells[..., column]
@@ -176,16 +194,16 @@ def _place_losses(heads: CellHeads, features: torch.Tensor, batch: Batch, hit: d
     n = batch.side
     places = torch.arange(n * n, device=features.device)
     rows, columns = places // n, places % n
-    logits = heads.place(features)
+    logits = heads.place(features).float()
     # The same six words serve both picture sizes, so that a cell tells its row and column.
     truth = (rows * 6 + columns).expand(features.shape[0], -1)
     loss = F.cross_entropy(logits.flatten(0, 1), truth.flatten())
     hit["place"] = _share(logits.argmax(-1) == truth, truth >= 0)
     shown = ~batch.boxes[..., 0].isnan()
-    loss = loss + 4 * F.smooth_l1_loss(heads.box(features)[shown], batch.boxes[shown], beta=0.1)
+    loss = loss + 4 * F.smooth_l1_loss(heads.box(features)[shown].float(), batch.boxes[shown], beta=0.1)
     corner = torch.stack([columns, rows, columns, rows], -1) + 0.5  # (n * n, 4), in cells
     absolute = (batch.boxes + corner)[shown]
-    guess = heads.absolute(features)[shown]
+    guess = heads.absolute(features)[shown].float()
     hit["box px"] = float((guess - absolute).abs().mean().detach()) * CELL
     return loss + 2 * F.smooth_l1_loss(guess, absolute, beta=0.1)
 

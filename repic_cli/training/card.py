@@ -53,9 +53,13 @@ or without repic:
 {caution}"""
 
 _TOY = """
-The base is the toy model that ships with repic: it knows a procedural world of coloured shapes and is of no use for
-photographs.
+`FOLDER` is what `repic embedded show` prints. The base is the toy model that ships with repic: it knows a procedural
+world of coloured shapes and is of no use for photographs.
 """
+
+
+EMBEDDED_FOLDER = "FOLDER"
+"""Where the embedded model lies differs from machine to machine; `repic embedded show` tells it."""
 
 
 def model_card(plan: Plan, backbone: Backbone, steps: int, trend: dict[str, tuple[float, float]], folder: str) -> str:
@@ -78,7 +82,7 @@ def model_card(plan: Plan, backbone: Backbone, steps: int, trend: dict[str, tupl
         "table": "\n".join(f"| {name} | {first:.3f} | {last:.3f} |" for name, (first, last) in trend.items()),
         "folder": folder,
         "model": "" if backbone.embedded else f"--model {backbone.name} ",
-        "load": "repic_cli/embedded/model" if backbone.embedded else backbone.name,
+        "load": EMBEDDED_FOLDER if backbone.embedded else backbone.name,
         "caution": _TOY if backbone.embedded else "",
     }
     return _TEXT.format(**values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -77,9 +78,9 @@ class DryRun:
 def dry_run(config: RunConfig, registry: PluginRegistry, processes: int = 1) -> DryRun:
     """Resolve a run and try its rewards. Raises what `train` would raise, but for a model that is not at hand: that is
     a note."""
+    processes, notes = enough_processes(config, processes)
     plan = make_plan(config, registry, processes)
     try:
-        notes = []
         frame: Frame = _plain_frame
         memory = None
         try:
@@ -91,6 +92,25 @@ def dry_run(config: RunConfig, registry: PluginRegistry, processes: int = 1) -> 
         return DryRun(plan, scores, prompt_text(samples[0]), memory, (*plan.notes, *notes))
     finally:
         close_rewards(plan.rewards)
+
+
+def enough_processes(config: RunConfig, processes: int) -> tuple[int, list[str]]:
+    """The least multiple of `processes` whose step makes whole groups, and a note when that is more than were asked.
+
+    So a run that is meant for several GPUs can be looked at without them.
+    """
+    train = config.train
+    step = train.per_device_batch_size * train.gradient_accumulation * processes
+    times = train.num_generations // math.gcd(train.num_generations, step)
+    if times == 1:
+        return processes, []
+    needed, accumulation = processes * times, train.gradient_accumulation * times
+    note = (
+        f"a step of {step} completions on {processes} process{'es' if processes > 1 else ''} makes no whole groups of "
+        f"{train.num_generations}: this is the plan for {needed} (accelerate launch --num_processes {needed} ...); on "
+        f"{processes} give --set train.gradient_accumulation={accumulation}"
+    )
+    return needed, [note]
 
 
 def render_answer(sample: Sample, frame: Frame) -> str:

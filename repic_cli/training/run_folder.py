@@ -152,11 +152,12 @@ def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def _lines_until(path: Path, step: int) -> list[str]:
     """The whole lines of steps up to `step`; a last line that was cut off is left out."""
     kept = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+    # Not splitlines(): texts may hold other line separators, which JSON does not escape.
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             row = json.loads(line)
         except ValueError:
             continue
         if isinstance(row, dict) and row.get("step", 0) <= step:
-            kept.append(line if line.endswith("\n") else line + "\n")
+            kept.append(line + "\n")
     return kept

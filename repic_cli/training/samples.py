@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from repic_cli.data.records import answer_row
 from repic_cli.training.run_folder import RunFolder, append_rows
+from repic_plugins.serial import rollout_to_json
 from repic_plugins.types import ImageRef, Rollout
 
 if TYPE_CHECKING:
@@ -44,12 +44,7 @@ class SampleWriter:
         total = float(scores.totals[index])
         return {
             "step": step,
-            "id": rollout.sample_id,
-            "task": rollout.task,
-            "prompt": rollout.prompt,
-            "completion": rollout.completion,
-            "tokens": rollout.completion_tokens,
-            "answer": answer_row(rollout.answer),
+            **rollout_to_json(rollout),
             "rewards": {name: float(value) for name, value in pairs if not math.isnan(value)},
             "total": None if math.isnan(total) else total,
             "images": [self._keep(image) for image in rollout.images] if with_pictures else [],

@@ -169,6 +169,14 @@ def test_a_run_folder_tells_its_model(tmp_path: Path) -> None:
         assert choose_model("other", str(adapter), None).model.name == "other"
         assert choose_model(None, str(adapter), "paper").model.name != "mine/model"
     assert choose_model(None, str(tmp_path / "none"), None).model.name == "embedded"
+    (tmp_path / "downloads").mkdir()
+    assert choose_model(None, str(tmp_path / "downloads"), None).model.name == "embedded", "not its neighbour"
+
+
+def test_another_model_is_not_loaded_as_the_embedded_one_is() -> None:
+    assert choose_model(None, None, None).model.dtype == "float32"
+    assert choose_model("some/model", None, None).model.dtype == "auto"
+    assert choose_model("some/model", None, "paper").model.dtype == "bfloat16"
 
 
 def test_the_embedded_model_says_what_it_is(repic: Repic, album: Any, mini_model: Path, monkeypatch: Any) -> None:

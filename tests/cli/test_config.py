@@ -274,3 +274,34 @@ def test_toml_writer_is_read_back_by_the_standard_library(values: dict[str, Any]
 def test_toml_writer_refuses_what_toml_has_not() -> None:
     with pytest.raises(TypeError, match="cannot write set"):
         to_toml({"a": {1, 2}})
+
+
+@pytest.mark.parametrize("selection", ["oct,ict=2", ["oct", "ict=2"], {"oct": 1, "ict": 2}])
+def test_a_preset_keeps_its_options_of_selected_rewards_however_they_are_written(selection: object) -> None:
+    config = resolve("paper", overrides={"rewards.selection": selection})
+    assert config.rewards.options == {"ict": {"min_chars": 100}}
+    assert resolve("paper", overrides={"rewards.selection": ["oct"]}).rewards.options == {}
+    with pytest.raises(OptionError, match=r"rewards\.selection: "):
+        resolve("paper", overrides={"rewards.selection": 5})
+
+
+def test_preset_is_no_setting() -> None:
+    with pytest.raises(OptionError, match="--set preset=paper: give --preset paper"):
+        resolve(sets=["preset=paper"])
+
+
+@pytest.mark.parametrize("text", ["train: 3", "train:", "data: {mix: oct}"])
+def test_a_value_in_place_of_a_table(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(OptionError, match=r"^(train|data\.mix): must be a table of keys and values"):
+        resolve(config_file=tmp_path / "c.yaml")
+
+
+def test_aliases_cannot_swell_a_file(tmp_path: Path) -> None:
+    (tmp_path / "endless.yaml").write_text("a: &a {x: *a}")
+    with pytest.raises(OptionError, match="nested too deeply"):
+        resolve(config_file=tmp_path / "endless.yaml")
+    levels = [f"l{n}: &l{n} {{{', '.join(f'k{k}: *l{n - 1}' for k in range(10))}}}" for n in range(1, 10)]
+    (tmp_path / "swollen.yaml").write_text("\n".join(["l0: &l0 {x: 1}", *levels]))
+    with pytest.raises(OptionError, match="more than 1,000 keys"):
+        resolve(config_file=tmp_path / "swollen.yaml")

@@ -204,6 +204,22 @@ def test_full_disk_leaves_nothing(
     database.add(concept, "embedded", "embedded@test")  # with room again
 
 
+@pytest.mark.parametrize("size", [1_000, 20_000])
+def test_full_disk_leaves_no_new_database(tmp_path: Path, add: AddTo, size: int) -> None:
+    with no_room_for(size), pytest.raises(DatabaseError, match=r"concepts\.db: .*disk .*full.* was changed"):
+        ConceptDatabase(tmp_path / "new", create=True)
+    assert not (tmp_path / "new").exists()
+    with ConceptDatabase(tmp_path / "new", create=True) as database:  # with room again
+        add(database, "bo")
+
+
+def test_full_disk_leaves_a_folder_that_was_there(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with no_room_for(1_000), pytest.raises(DatabaseError):
+        ConceptDatabase(tmp_path / "mine", create=True)
+    assert (tmp_path / "mine").is_dir()
+
+
 @contextmanager
 def no_room_for(size: int) -> Iterator[None]:
     """No file of this process can grow beyond `size` bytes: writes fail as they do on a full disk."""

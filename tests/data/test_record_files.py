@@ -81,7 +81,7 @@ def but(**changes: Any) -> dict[str, Any]:
     ("row", "words"),
     [
         ("{", "row 1: not valid JSON"),
-        ("[]", "row 1: "),
+        ("[]", "row 1: a record is an object with task, image, ..., not a list"),
         ("[" * 100_000, "row 1: not valid JSON"),
         ('{"task": NaN}', "NaN is not JSON"),
         (but(colour="red"), "unknown field 'colour'"),

@@ -134,6 +134,19 @@ def test_pictures_of_a_record_file_are_opened_first(file: Path) -> None:
         load(source=str(file))
 
 
+@pytest.mark.parametrize(
+    ("box", "fits"),
+    [([10, 10, 61, 60.4], True), ([-1, 0, 60, 60], True), ([10, 10, 600, 400], False), ([-9, 0, 60, 60], False)],
+)
+def test_boxes_in_other_coordinates_are_refused(file: Path, box: list[float], fits: bool) -> None:
+    file.write_text(json.dumps({"id": "x", "task": "vlt", "image": "a.png", "phrase": "it", "answer": {"box": box}}))
+    if fits:
+        assert load(source=str(file)).tasks == {"vlt": 1}
+        return
+    with pytest.raises(DataError, match=r"record x: the box .* reaches out of its picture of 60 x 60 pixels"):
+        load(source=str(file))
+
+
 def test_too_many_references(file: Path) -> None:
     references = [{"name": f"n{k}", "image": "a.png"} for k in range(4)]
     row = {"id": "x", "task": "ict", "image": "a.png", "references": references, "answer": {"names": ["n1"]}}
@@ -178,7 +191,7 @@ def test_a_prompt_is_one_and_the_same_whenever_it_is_built() -> None:
 
 def test_record_that_does_not_fit_its_task() -> None:
     wrong = Record("ict0", "ict", picture(), (Reference("bo", picture()),), YesNo(True))
-    with pytest.raises(DataError, match="sample ict0: task ict needs an answer of type Names"):
+    with pytest.raises(DataError, match="sample ict0: task ict needs names as its answer"):
         Prompts([wrong], {"ict": tasks.ict()}, 1, 0)[0]
     with pytest.raises(DataError, match="no records"):
         Prompts([], {}, 1, 0)

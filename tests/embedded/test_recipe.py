@@ -58,7 +58,7 @@ def test_lessons_are_encoded_as_the_processor_and_model_do(parts: tuple[Any, Any
     model, processor = parts
     encoder = language_stage.LessonEncoder(processor.tokenizer)
     lessons = list(islice(lesson_stream((4,)), 40))
-    assert {lesson.kind for lesson in lessons} == {"oct", "vlt", "ict", "caption", "where"}
+    assert {lesson.kind for lesson in lessons} == {"oct", "vlt", "ict", "caption", "where", "say"}
     for lesson in lessons:
         ours = encoder.encode(lesson)
         theirs = processor.apply_chat_template(
@@ -74,9 +74,11 @@ def test_lessons_are_encoded_as_the_processor_and_model_do(parts: tuple[Any, Any
             attention_mask=theirs["attention_mask"],
         )
         assert torch.equal(positions[:, 0, :length], torch.tensor(ours.positions).T)
-    batch = language_stage.batch([encoder.encode(lesson) for lesson in lessons[:6]], encoder.pad)
+    some = [encoder.encode(lesson) for lesson in lessons[:6]]
+    match = language_stage.MatchHead(model.model.language_model.embed_tokens)
+    batch = language_stage.batch(some, encoder, max(len(lesson.ids) for lesson in some) + 7)
     with torch.no_grad():
-        losses, _, _ = language_stage.answer_losses(model, batch)
+        losses = language_stage.losses(model, match, batch).answers
         expected = []
         for lesson in lessons[:6]:
             inputs = processor.apply_chat_template(
@@ -88,6 +90,81 @@ def test_lessons_are_encoded_as_the_processor_and_model_do(parts: tuple[Any, Any
             answers = sum(label != -100 for label in encoded.labels)
             expected.append(float(model(**inputs, labels=labels).loss) * answers)
     assert float(losses.sum()) == pytest.approx(sum(expected), rel=1e-5)
+
+
+def test_lessons_split_by_length_lose_nothing(parts: tuple[Any, Any]) -> None:
+    encoder = language_stage.LessonEncoder(parts[1].tokenizer)
+    encoded = [encoder.encode(lesson) for lesson in islice(lesson_stream((8,)), 30)]
+    batches = language_stage.batches(encoded, encoder)
+    assert sorted(kind for data in batches for kind in data.kinds) == sorted(lesson.kind for lesson in encoded)
+    assert sum(int((data.labels != -100).sum()) for data in batches) == sum(
+        label != -100 for lesson in encoded for label in lesson.labels
+    )
+    assert all(data.ids.shape[1] % 32 == 0 for data in batches)
+
+
+def test_cells_know_whose_they_are(parts: tuple[Any, Any]) -> None:
+    """Each cell of the last picture has the reference of what it shows; other pictures are not asked."""
+    encoder = language_stage.LessonEncoder(parts[1].tokenizer)
+    checked = 0
+    for lesson in islice(lesson_stream((6,), mix={("ict", 2): 0.5, ("oct", None): 0.5}), 40):
+        encoded = encoder.encode(lesson)
+        first, pixels = encoded.pictures[-1]
+        side = pixels.shape[0] // 28
+        assert [column for column, _, _ in encoded.owners] == list(range(first, first + side * side))
+        starts = [encoder.text(f"<{name}")[1] for name in lesson.names]
+        assert [encoded.ids[index] for index in encoded.references] == starts
+        for (x1, y1, x2, y2), name in lesson.shown:
+            # The cell in which the object is centred shows it, unless another one is near.
+            cell = int((y1 + y2) / 2 // 28) * side + int((x1 + x2) / 2 // 28)
+            others = [box for box, _ in lesson.shown if box != (x1, y1, x2, y2)]
+            if name and not any(a < x2 + 8 and x1 < c + 8 and b < y2 + 8 and y1 < d + 8 for a, b, c, d in others):
+                number = lesson.names.index(name)
+                assert encoded.owners[cell][1:] == (number + 1, starts[number])
+                checked += 1
+    assert checked > 10
+    assert not encoder.encode(next(lesson_stream((6,), mix={("vlt", None): 1.0}))).owners
+
+
+def test_cells_are_matched_with_the_references_of_their_own_lesson(parts: tuple[Any, Any]) -> None:
+    """In a batch of lessons with one to three references each, a head that knows the answer is right everywhere."""
+    model, processor = parts
+    encoder = language_stage.LessonEncoder(processor.tokenizer)
+    mix = {("ict", 1): 0.4, ("ict", 3): 0.3, ("vlt", None): 0.3}
+    encoded = [encoder.encode(lesson) for lesson in islice(lesson_stream((9,), mix=mix), 12)]
+    data = language_stage.batch(encoded, encoder, max(len(lesson.ids) for lesson in encoded))
+    hidden = 192
+    match = language_stage.MatchHead(model.model.language_model.embed_tokens)
+    states = torch.zeros(*data.ids.shape, hidden)
+    for row, lesson in enumerate(encoded):
+        for number, column in enumerate(lesson.references):
+            states[row, column, 3 * row + number] = 1.0
+        for column, owner, _ in lesson.owners:
+            states[row, column, 3 * row + owner - 1 if owner else hidden - 1] = 1.0
+    with torch.no_grad():
+        for layer in (match.cell, match.reference):
+            layer.weight.copy_(torch.eye(hidden))
+            layer.bias.zero_()
+        match.nobody.weight.zero_()
+        match.nobody.bias.fill_(1.0)
+        choice = match.align(states, data).argmax(-1)
+    assert torch.equal(choice, data.owners)
+    assert int(data.owners.max()) == 3
+
+
+def test_few_matched_cells_count_as_much_as_the_others() -> None:
+    matches = torch.tensor([2.0, 4.0, 1.0, 1.0, 1.0, 1.0])
+    somebody = torch.tensor([True, True, False, False, False, False])
+    none = torch.zeros(0)
+
+    def loss(which: slice) -> float:
+        cells = somebody[which]
+        parts = language_stage.Losses(none, none, none, cells, matches[which], cells, 0.5 * matches[which], cells)
+        return float(parts.match)
+
+    assert loss(slice(0, 6)) == pytest.approx((4.5 + 1.5) / 2)
+    assert loss(slice(2, 6)) == pytest.approx(1.5)
+    assert loss(slice(0, 0)) == 0.0
 
 
 def test_base_is_taught_names_at_times_only() -> None:
@@ -137,7 +214,6 @@ def test_build_resumes_and_ends_in_an_ordinary_folder(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(vision_stage, "BATCHES", ((112, 2), (56, 2), (168, 1)))
     monkeypatch.setattr(recipe, "LESSONS", 4)
-    monkeypatch.setattr(recipe, "PARTS", 2)
     monkeypatch.setattr(recipe, "EXAM", 16)
     recipe.train_vision(tmp_path, minutes=0.005)
     recipe.train_language(tmp_path, minutes=0.005)
@@ -152,9 +228,41 @@ def test_build_resumes_and_ends_in_an_ordinary_folder(tmp_path: Path, monkeypatc
     assert processor.tokenizer.padding_side == "left"
 
 
+def test_steps_in_bfloat16_change_the_float32_weights(tmp_path: Path) -> None:
+    """Steps far smaller than bfloat16 can hold add up, and the copies follow."""
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(4, 4)
+    start = layer.weight.detach().clone()
+    parts = torch.nn.ModuleDict({"layer": layer, "again": torch.nn.Sequential(layer)})
+    optim = torch.optim.SGD(layer.parameters(), 1.0)
+    stage = Stage("x", tmp_path, 1e9, 1e-4, parts, [optim], dtype=torch.bfloat16)
+    assert stage.working["layer"] is stage.working["again"][0]
+
+    def backward() -> float:
+        loss = stage.working["layer"].weight.sum()
+        loss.backward()
+        return float(loss.detach())
+
+    stage.progress.step = 1000
+    for _ in range(10):
+        stage.step(backward, 1)
+    assert layer.weight.dtype == torch.float32
+    assert stage.working["layer"].weight.dtype == torch.bfloat16
+    # The gradient has 16 ones: clipped to a norm of 1, each is a quarter.
+    assert torch.allclose(start - layer.weight, torch.full((4, 4), 10 * 1e-4 * 0.25), rtol=1e-2)
+    assert torch.equal(stage.working["layer"].weight, layer.weight.bfloat16())
+    stage.save()
+    with torch.no_grad():
+        layer.weight.zero_()
+    assert stage.resume()
+    assert torch.equal(stage.working["layer"].weight, layer.weight.bfloat16())
+    assert bool(layer.weight.any())
+
+
 def test_learning_rate_follows_the_budget(tmp_path: Path) -> None:
     layer = torch.nn.Linear(2, 2)
-    stage = Stage("x", tmp_path, 1.0, 1.0, {"layer": layer}, [(torch.optim.SGD(layer.parameters(), 1.0), 1.0)])
+    parts = torch.nn.ModuleDict({"layer": layer})
+    stage = Stage("x", tmp_path, 1.0, 1.0, parts, [torch.optim.SGD(layer.parameters(), 1.0)])
     assert stage.rate() == pytest.approx(0.01)
     stage.progress.step = 1000
     assert stage.rate() == pytest.approx(1.0)

@@ -78,10 +78,10 @@ def test_reasoning_puts_its_instruction_first():
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("oct", {"answer": None}, "task oct needs an answer of type YesNo, got NoneType"),
+        ("oct", {"answer": None}, "task oct needs an answer yes or no, got none"),
         ("oct", {"references": (BO, THAO)}, "needs 1 reference picture, got 2"),
         ("vlt", {"phrase": ""}, "task vlt needs a phrase"),
-        ("vlt", {"answer": YesNo(True)}, "of type Box"),
+        ("vlt", {"answer": YesNo(True)}, "needs a box as its answer, got an answer yes or no"),
         ("ict", {"references": ()}, "needs reference pictures"),
     ],
 )

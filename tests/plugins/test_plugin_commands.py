@@ -152,9 +152,16 @@ def test_bad_options_are_one_line(repic, samples, args, code, message):
     assert got == code and not out and message in err and err.count("\n") == 1 and "Traceback" not in err
 
 
+def test_errors_call_an_option_what_the_user_called_it(repic):
+    code, _, err = repic("tasks", "show", "ict", "--option", "reasoning")
+    assert (code, err) == (2, "error: --option 'reasoning': write OPTION=VALUE, as in reasoning=think\n")
+    code, _, err = repic("plugins", "check", "ict", "--option", "min_chars=3")
+    assert code == 2 and err.startswith("error: --option 'min_chars=3': write NAME.OPTION=VALUE")
+
+
 def test_bad_files_are_one_line_and_leave_nothing(repic, tmp_path, samples):
     code, _, err = repic("rewards", "score", str(tmp_path / "none.jsonl"), "--rewards", "ict")
-    assert code == 5 and "none.jsonl: cannot be read" in err and err.count("\n") == 1
+    assert code == 5 and "none.jsonl: no such file" in err and err.count("\n") == 1
     samples.write_text("{}\n")
     code, _, err = repic("rewards", "score", str(samples), "--rewards", "ict", "--output", str(tmp_path / "out.jsonl"))
     assert code == 5 and "line 1: sample_id must be text" in err
@@ -203,6 +210,16 @@ def test_plugins_that_are_turned_off_are_listed(repic, install, monkeypatch):
     monkeypatch.setenv(DISABLE_VARIABLE, "repic-haiku")
     rows = json.loads(repic("plugins", "list", "--json")[1])
     assert [row["status"] for row in rows if row["distribution"] == "repic-haiku"] == ["disabled"]
+
+
+@pytest.mark.parametrize(("value", "lost"), [("repic-haiko, haiku,*", "repic-haiko"), ("repic-haiku,*", "")])
+def test_names_that_turn_off_nothing_are_told(repic, install, monkeypatch, value, lost):
+    install("repic-haiku")
+    monkeypatch.setenv(DISABLE_VARIABLE, value)
+    for command in (("plugins", "list", "--json"), ("rewards", "list")):
+        code, _, err = repic(*command)
+        assert code == 0
+        assert err == (f"note: {DISABLE_VARIABLE} turns off nothing by the name of {lost}\n" if lost else "")
 
 
 def test_the_list_of_hooks_is_that_of_the_specification(repic, install):
@@ -293,7 +310,9 @@ def test_a_new_plugin_is_written_all_or_nothing(repic, tmp_path, monkeypatch, in
     assert code == 5 and "cannot be written" in err
     assert {path.name for path in tmp_path.iterdir()} == {"repic-no-emoji", "file"}
     (tmp_path / "empty").mkdir()
-    assert repic("plugins", "new", "other", "empty")[0] == 0 and (tmp_path / "empty/pyproject.toml").exists()
+    code, out, _ = repic("plugins", "new", "other", "empty", "--json")
+    assert code == 0 and json.loads(out) == {"name": "other", "folder": "empty"}
+    assert (tmp_path / "empty/pyproject.toml").exists()
 
 
 def _umask() -> int:

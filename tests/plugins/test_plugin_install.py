@@ -71,7 +71,7 @@ def test_a_new_plugin_installs_and_its_own_tests_pass(clean, tmp_path):
     done = clean("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 passed" in done.stdout
-    done = clean("-m", "repic_cli", "plugins", "check", "brief", "--option", "brief.words=5")
+    done = clean("-m", "repic_cli", "plugins", "check", "brief", "--option", "brief.lines=1")
     assert done.returncode == 0, done.stdout + done.stderr
     done = clean("-m", "ruff", "check", "--isolated", "--select", "E,F,I,UP,B", ".", cwd=folder)
     assert done.returncode == 0, done.stdout

@@ -49,6 +49,22 @@ def test_trl_calls_with_columns_and_conversations():
     assert second.completion == "" and second.answer is None
 
 
+def test_pictures_are_handed_on_unopened():
+    class Unread:
+        key = "a.png"
+
+        @property
+        def size(self):
+            raise AssertionError("nobody asked for the picture")
+
+        def open(self):
+            raise AssertionError("nobody asked for the picture")
+
+    seen, picture = [], Unread()
+    to_trl(spy(seen))(["p"], ["c"], images=[[picture, "b.png", {"path": "c.png"}, PlainImage().open()]])
+    assert seen[0].images == (picture,)
+
+
 def test_trl_logs_under_the_name_of_the_reward():
     assert to_trl("ict").__name__ == "ict"
     assert not inspect.iscoroutinefunction(to_trl("ict"))

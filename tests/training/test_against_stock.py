@@ -142,6 +142,20 @@ def test_dry_run_writes_nothing_and_loads_no_weights(
     assert not (tmp_path / "run").exists()
 
 
+def test_dry_run_of_a_run_for_several_gpus(
+    repic: Callable[..., tuple[int, str, str]], train_arguments: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    arguments = train_arguments(tmp_path / "run", "--max-steps", "1")
+    small = ("--set", "train.num_generations=4", "--set", "train.per_device_batch_size=1")
+    code, _, err = repic(*arguments, *small, "--set", "train.gradient_accumulation=2")
+    assert (code, "does not make whole groups" in err) == (2, True)
+    code, out, err = repic(*arguments, *small, "--set", "train.gradient_accumulation=2", "--dry-run", "--json")
+    assert code == 0, err
+    plan = json.loads(out)
+    assert (plan["processes"], plan["prompts_per_step"], plan["completions_per_prompt"]) == (2, 1, 4)
+    assert "train.gradient_accumulation=4" in plan["notes"][-1], "what one process needs"
+
+
 def test_dry_run_without_the_model_at_hand(
     repic: Callable[..., tuple[int, str, str]], train_arguments: Callable[..., list[str]], tmp_path: Path
 ) -> None:

@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
-from repic_cli.commands.train import complete_resume
+from repic_cli.commands.train import complete_resume, resumed
+from repic_cli.config import resolve
+from repic_cli.training.run_folder import mark_checkpoint
 
 Run = Callable[..., Path]
 Repic = Callable[..., tuple[int, str, str]]
@@ -136,6 +138,14 @@ def test_resume_may_stand_alone() -> None:
     assert complete_resume(["--resume"]) == ["--resume=last"]
     assert complete_resume(["--resume", "--max-steps", "3"]) == ["--resume=last", "--max-steps", "3"]
     assert complete_resume(["--resume", "runs/a"]) == ["--resume", "runs/a"]
+
+
+def test_reporting_and_steps_may_be_given_anew(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(resolve(sets=["train.report_to=wandb,tensorboard"]).to_toml())
+    mark_checkpoint(tmp_path / "checkpoints/checkpoint-2", step=2, processes=1, data="d")
+    for given, expected in ((None, ("wandb", "tensorboard")), ("none", ()), ("mlflow", ("mlflow",))):
+        _, settings = resumed(str(tmp_path), {"train.max_steps": 7, "train.report_to": given})
+        assert (settings.train.max_steps, settings.train.report_to) == (7, expected)
 
 
 def test_resume_alone_takes_the_newest_run(

@@ -6,21 +6,27 @@ import io
 import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from repic_cli.config import resolve
+from repic_cli.data.images import FileImage
 from repic_cli.training.callbacks import metrics_row
 from repic_cli.training.failures import explained
 from repic_cli.training.phases import Phases
 from repic_cli.training.progress import Display, reward_means
 from repic_cli.training.run_folder import RunFolder, append_rows, mark_checkpoint
-from repic_cli.training.samples import choose
+from repic_cli.training.samples import SampleWriter, choose
 from repic_cli.training.schedule import make_schedule
+from repic_plugins.builtin.rewards import vlt
 from repic_plugins.errors import OptionError, RepicError
-from repic_plugins.types import Rollout
+from repic_plugins.examples import PlainImage
+from repic_plugins.scoring import BoundReward, score_batch
+from repic_plugins.serial import read_rollouts
+from repic_plugins.types import Box, BoxFrame, Rollout
 
 
 def test_steps_from_epochs() -> None:
@@ -73,6 +79,30 @@ def test_rewinding_takes_out_later_and_broken_lines(tmp_path: Path) -> None:
     folder.rewind(2)
     assert folder.metrics.read_text() == '{"step": 1, "kl": null}\n{"step": 2}\n'
     assert not folder.samples.exists()
+
+
+def test_rewinding_keeps_texts_with_odd_line_separators(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    append_rows(folder.samples, [{"step": 1, "completion": "one\u2028two\u0085three\nfour"}, {"step": 2}])
+    before = folder.samples.read_text(encoding="utf-8")
+    folder.rewind(2)
+    assert folder.samples.read_text(encoding="utf-8") == before
+
+
+def test_samples_score_as_they_did_in_training(tmp_path: Path) -> None:
+    """A box is written for the picture as the model saw it, so the sizes have to be kept with it."""
+    frame = BoxFrame("pixels", (56, 56), (112, 112))
+    box = Rollout(
+        "a", "vlt", "where?", "[0, 0, 28, 28]", 9, Box(0, 0, 56, 56), (PlainImage(112, 112),), frame, {"n": 1}
+    )
+    rewards = [BoundReward("vlt", 1.0, vlt())]
+    scores = score_batch(rewards, [box])
+    assert scores.totals.tolist() == [1.0]
+    SampleWriter(RunFolder(tmp_path), lambda: ([box], scores), count=1, steps=1).write(1)
+    kept = read_rollouts(RunFolder(tmp_path).samples, lambda path: FileImage(tmp_path / path))
+    assert replace(kept[0], images=()) == replace(box, images=())
+    assert kept[0].images[0].size == (112, 112)
+    assert score_batch(rewards, kept).totals.tolist() == [1.0]
 
 
 def test_folders_for_new_runs(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_samples_show_completions_with_rewards_and_pictures(finished: Path) -> N
         assert all((finished / image).is_file() for image in row["images"])
         assert set(row["rewards"]) == {"length" if row["task"] == "ict" else "vlt"}
     # The first of each prompt comes before the second of any.
-    assert len({row["id"] for row in samples if row["step"] == 1}) == 2
+    assert len({row["sample_id"] for row in samples if row["step"] == 1}) == 2
 
 
 def test_adapter_loads_without_us(finished: Path, mini_model: Path) -> None:

@@ -21,6 +21,8 @@ from repic_plugins.types import Box, ImageRef, Names, Record, Reference, Registe
 DEFAULT_TEMPLATES = Path(__file__).with_name("templates.toml")
 ICT_WORDINGS = ("plain", "personal", "detail", "detail_personal")
 CAPTION_WORDINGS = ("plain", "detail")
+ANSWERS = {YesNo: "an answer yes or no", Box: "a box as its answer", Names: "names as its answer", type(None): "none"}
+"""What an answer's type is called in errors."""
 Reasoning = Literal["none", "think", "observe"]
 
 
@@ -191,8 +193,7 @@ def _draw_wording(table: Mapping[str, Any], wordings: Sequence[str], rng: Random
 def _expect(record: Record, answer: type, references: int | None = None) -> None:
     if not isinstance(record.answer, answer):
         raise ValueError(
-            f"sample {record.id}: task {record.task} needs an answer of type {answer.__name__}, "
-            f"got {type(record.answer).__name__}"
+            f"sample {record.id}: task {record.task} needs {ANSWERS[answer]}, got {ANSWERS[type(record.answer)]}"
         )
     if references is not None and len(record.references) != references:
         raise ValueError(
