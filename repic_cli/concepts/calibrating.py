@@ -15,7 +15,6 @@ from repic_cli.concepts.search import crops
 from repic_plugins.errors import DatabaseError, DataError
 
 if TYPE_CHECKING:
-
     from repic_cli.concepts.concept import Concept
     from repic_cli.concepts.search import Retriever
 
