@@ -14,6 +14,7 @@ PICTURES = "pictures"
 APPLICATION = 0x72657069  # "repi", so that another program's SQLite file is not taken for ours
 WAIT_SECONDS = 60.0
 """How long a writer waits for another one."""
+_PAGE = 4096
 
 _VERSION_1 = """
 CREATE TABLE settings (
@@ -87,6 +88,12 @@ def connect(path: Path, create: bool) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def is_beginning(path: Path) -> bool:
+    """Whether the file got no further than its first page, which holds no tables; nor does its write-ahead log."""
+    log = path.with_name(path.name + "-wal")
+    return not ((path.exists() and path.stat().st_size > _PAGE) or (log.exists() and log.stat().st_size))
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

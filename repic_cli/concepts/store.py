@@ -55,8 +55,10 @@ class ConceptDatabase:
         self._transactions = Transactions(self._connection, self.pictures)
 
     def _take_away(self) -> None:
-        """Delete the beginning of a database that could not be made; it has no tables, so nothing can be in it."""
+        """Delete the beginning of a database that could not be made, unless another process has made it meanwhile."""
         with suppress(OSError):
+            if not schema.is_beginning(self.path):
+                return
             for ending in ("-wal", "-shm", "-journal", ""):
                 self.path.with_name(schema.FILE + ending).unlink(missing_ok=True)
             self.pictures.rmdir()
