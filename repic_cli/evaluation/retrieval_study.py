@@ -70,6 +70,7 @@ def main(
         "model": identity(backbone),
         "encoder": encoder.id,
         "detector": detector,
+        "threshold": "calibrated",
         "verify_threshold": verify_threshold,
         "verify_on": verify_on,
     }
@@ -127,6 +128,7 @@ class Study:
         names = list(world.names.values())
         return {
             **asdict(cell),
+            "threshold": retriever.threshold,
             "verify_threshold": verifier.threshold,
             "captions": {row: name_counts(texts[row], scenes, names).to_dict() for row in rows},
             "shown": {row: shown_counts(found, scenes).to_dict() for row, found in rows.items()},
@@ -139,15 +141,19 @@ class Study:
         }
 
     def _parts(self, database: ConceptDatabase) -> tuple[Retriever, Verifier]:
-        """Retriever and verifier as `repic caption` has them."""
+        """Retriever and verifier as `repic caption` has them after `repic db calibrate`."""
         from repic_cli.captioning.calibration import calibrated
         from repic_cli.captioning.captioner import MAX_CONCEPTS
         from repic_cli.captioning.verification import Verifier
+        from repic_cli.concepts.calibrating import calibrate
         from repic_cli.concepts.search import Retriever
         from repic_plugins.manager import load_plugins
 
         proposer = load_plugins(enabled=False).build("detector", self.detector)
         retriever = Retriever(database, self.encoder, proposer, most=2 * MAX_CONCEPTS)
+        if retriever.calibration is None:
+            calibrate(retriever)
+            retriever = Retriever(database, self.encoder, proposer, most=2 * MAX_CONCEPTS)
         verifier = Verifier(self.backbone, self.verify_threshold, look=self.verify_on)
         if self.verify_threshold is None:
             verifier.threshold = calibrated(database, verifier, self.encoder).threshold

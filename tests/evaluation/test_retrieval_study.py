@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from repic_cli.captioning.results import UsedConcept
+from repic_cli.concepts.calibration import load_calibration
 from repic_cli.concepts.search import Retriever
 from repic_cli.concepts.store import ConceptDatabase
 from repic_cli.embedded.world import identities
@@ -115,6 +116,10 @@ def test_a_study_goes_on_and_makes_its_table(tmp_path: Path, mini_model: Path, e
     assert list(study.run(cells)) == results, "what is kept is not measured again"
     (tmp_path / cells[1].file).unlink()
     assert list(study.run(cells)) == results, "the same again"
+    with ConceptDatabase(tmp_path / "databases/size5-0") as database:
+        kept = load_calibration(database, encoder.id)
+    assert kept is not None, "as after `repic db calibrate`"
+    assert {result["threshold"] for result in results} == {kept.threshold}
     shown = results[1]["shown"]
     assert shown["given"] == {"right": [2, 2], "said": [2, 2], "true": [2, 2]}
     assert shown["verified"] == shown["unverified"], "a threshold of 0 keeps all"
