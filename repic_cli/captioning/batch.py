@@ -16,7 +16,7 @@ from repic_cli.captioning.drawing import draw_boxes, drawing_names
 from repic_cli.captioning.output import CaptionFile, Marks, content_hash
 from repic_cli.captioning.results import CaptionResult, Failure
 from repic_cli.captioning.sidecars import Kind, write_sidecar
-from repic_cli.data.images import find_pictures, open_picture, picture_size
+from repic_cli.data.images import open_picture, picture_size
 from repic_cli.files import write_file
 from repic_cli.models.fingerprint import identity
 from repic_plugins.errors import DataError
@@ -77,29 +77,6 @@ class Batch:
             buffer = io.BytesIO()
             draw_boxes(open_picture(path), (*result.concepts, *result.rejected)).save(buffer, "PNG")
             write_file(self.draw / drawing, buffer.getvalue())
-
-
-def gather(pictures: Sequence[Path], recursive: bool = False) -> list[Path]:
-    """All picture files, folders opened, each once. Raises `DataError` for a folder without any."""
-    paths: dict[Path, None] = {}
-    for given in pictures:
-        if not given.exists():
-            raise DataError(f"{given}: no such picture or folder")
-        found = [given] if not given.is_dir() else _below(given) if recursive else find_pictures(given)
-        if not found:
-            hint = "" if recursive else "; --recursive looks into its folders too"
-            raise DataError(f"{given}: there is no picture in this folder{hint}")
-        paths.update(dict.fromkeys(found))
-    return list(paths)
-
-
-def _below(folder: Path) -> list[Path]:
-    """The pictures of a folder and of those below it, but hidden ones; links to folders are not followed."""
-    found = find_pictures(folder)
-    for below in sorted(folder.iterdir()):
-        if below.is_dir() and not below.is_symlink() and not below.name.startswith("."):
-            found += _below(below)
-    return found
 
 
 def marks_of(captioner: Captioner, concepts: Sequence[str] | None = None) -> Marks:

@@ -88,10 +88,9 @@ def warn_of_embedded(encoder: str | None, chosen: bool) -> None:
     from repic_cli.concepts.encoders import EMBEDDED
 
     if encoder == EMBEDDED and not chosen:
-        typer.echo(
-            "note: this database uses the embedded encoder, which knows repic's toy world only; "
-            "for photographs begin one with --encoder ViT-L-14-336:openai",
-            err=True,
+        _show.note(
+            "this database uses the embedded encoder, which knows repic's toy world only; "
+            "for photographs begin one with --encoder ViT-L-14-336:openai"
         )
 
 

@@ -80,7 +80,7 @@ def verify(
         for line in found.problems:
             typer.echo(f"problem: {line}")
         for line in found.notes:
-            typer.echo(f"note: {line}", err=True)
+            _show.note(line)
     counts = f"{found.concepts} concepts, {found.pictures} pictures, {found.vectors} vectors"
     if found.problems:
         raise DatabaseError(f"{folder}: {len(found.problems)} problems in {counts}")

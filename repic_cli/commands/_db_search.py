@@ -41,14 +41,16 @@ def search(
     ] = None,
     detector: DetectorOption = None,
     device: Device = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Folders in folders too.")] = False,
     as_json: Json = False,
 ) -> None:
     """Find the concepts in pictures; nothing is captioned. What is near but not near enough is shown too."""
     from repic_cli.concepts.store import ConceptDatabase
     from repic_cli.data.images import open_picture
+    from repic_cli.data.pictures import gather
     from repic_plugins.errors import DataError
 
-    paths = list(_pictures(pictures))
+    paths = gather(pictures, recursive)
     with ConceptDatabase(folder) as database:
         _check_category(database, category)
         retriever = make_retriever(ctx, database, detector, device, threshold=threshold, most=top, category=category)
@@ -127,7 +129,7 @@ def reindex(
             f"{state.seconds:.1f} s; finds {100 * state.recall:.1f} % of the 5 nearest"
         )
     if state.note:
-        typer.echo(f"note: {state.note}", err=True)
+        _show.note(state.note)
 
 
 @app.command(epilog="Example: repic db calibrate mydb/ --strangers 0.01")
@@ -184,7 +186,7 @@ def make_retriever(
             detector=detector,
             registry=_show.load(ctx),
             device=device,
-            tell=lambda note: typer.echo(f"note: {note}", err=True),
+            tell=_show.note,
             progress=progress,
             **options,
         )
@@ -195,19 +197,6 @@ def _progress() -> Iterator[Progress]:
     """The bar of work that tells what it is doing."""
     with progress("making the search index") as tell:
         yield lambda what, done, total: tell(done, total)
-
-
-def _pictures(given: list[Path]) -> Iterator[Path]:
-    from repic_cli.data.images import find_pictures
-    from repic_plugins.errors import DataError
-
-    for path in given:
-        if not path.exists():
-            raise DataError(f"{path}: no such picture or folder")
-        found = find_pictures(path) if path.is_dir() else [path]
-        if not found:
-            raise DataError(f"{path}: there is no picture in this folder")
-        yield from found
 
 
 def _check_category(database: ConceptDatabase, category: str | None) -> None:

@@ -87,12 +87,13 @@ def caption(
     ] = False,
 ) -> None:
     """Caption pictures with the names of your own concepts."""
-    from repic_cli.captioning.batch import Batch, gather, marks_of
+    from repic_cli.captioning.batch import Batch, marks_of
     from repic_cli.captioning.captioner import named_concepts
     from repic_cli.captioning.opening import open_captioner, open_database
     from repic_cli.captioning.output import CaptionFile
     from repic_cli.commands._captions import Report, calibration_note
     from repic_cli.data.images import picture_size
+    from repic_cli.data.pictures import gather
     from repic_plugins.errors import OptionError
 
     names = None if concepts is None else [name.strip() for name in concepts.split(",") if name.strip()]
@@ -125,13 +126,12 @@ def caption(
             max_new_tokens=max_new_tokens,
             batch_size=batch_size,
             registry=_show.load(ctx),
-            tell=lambda note: typer.echo(f"note: {note}", err=True),
+            tell=_show.note,
         )
         if captioner.backbone.embedded:
-            typer.echo(
-                "note: the embedded model knows repic's toy world of coloured shapes only; for photographs give "
-                "--model, for instance Qwen/Qwen2.5-VL-7B-Instruct",
-                err=True,
+            _show.note(
+                "the embedded model knows repic's toy world of coloured shapes only; for photographs give --model, for "
+                "instance Qwen/Qwen2.5-VL-7B-Instruct"
             )
         if explain and captioner.calibration is not None:
             typer.echo(calibration_note(captioner.calibration), err=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from repic_cli.captioning.batch import gather
+from repic_cli.data.pictures import gather
 from repic_plugins.errors import DataError
 
 QUICK = ("--max-new-tokens", 4, "--device", "cpu", "--verify-threshold", 0)
