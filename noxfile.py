@@ -81,3 +81,17 @@ def study(session: nox.Session) -> None:
     """The three-seed study behind the README's table: train and measure on held-out identities."""
     install(session, "-e", ".[dev]")
     session.run("python", "-m", "repic_cli.evaluation.study", *session.posargs)
+
+
+@nox.session(python=PYTHON)
+def retrieval(session: nox.Session) -> None:
+    """The study of retrieval: names in captions with concepts given and retrieved."""
+    install(session, "-e", ".[dev]")
+    session.run("python", "-m", "repic_cli.evaluation.retrieval_study", *session.posargs)
+
+
+@nox.session(python=PYTHON)
+def crashes(session: nox.Session) -> None:
+    """200 x kill -9 of processes that write in a concept database; nothing may be lost or half there."""
+    install(session, "-e", ".[dev]")
+    session.run("python", "benchmarks/_crashes.py", *session.posargs)

@@ -1,4 +1,4 @@
-"""From a picture to a caption with names: retrieve the concepts, build the prompt, let the model write.
+"""From a picture to a caption with names: retrieve the concepts, verify them, build the prompt, let the model write.
 
 The prompt is the one the model was trained on: `IctTask` when concepts are shown, `CaptionTask` when there are none.
 """
@@ -6,21 +6,23 @@ The prompt is the one the model was trained on: `IctTask` when concepts are show
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from repic_cli.data.images import FileImage, MemoryImage, open_picture
+from repic_cli.captioning.results import CaptionResult, Failure, UsedConcept, split
+from repic_cli.data.images import MemoryImage, open_picture
 from repic_plugins.builtin.tasks import CaptionTask, IctTask, caption, ict
 from repic_plugins.errors import DataError, OptionError
-from repic_plugins.types import ImageRef, Record, Reference, Sample
+from repic_plugins.types import ImageRef, Record, Sample
 
 if TYPE_CHECKING:
-    from repic_cli.concepts.concept import Concept
-    from repic_cli.concepts.geometry import PixelBox
-    from repic_cli.concepts.search import Hit, Retriever
+    from repic_cli.captioning.calibration import Calibration
+    from repic_cli.captioning.verification import Verifier
+    from repic_cli.concepts.concept import Concept, StoredPicture
+    from repic_cli.concepts.search import Hit, Retrieval, Retriever
     from repic_cli.concepts.store import ConceptDatabase
     from repic_cli.models import Backbone
 
@@ -28,55 +30,13 @@ MAX_CONCEPTS = 4
 MAX_NEW_TOKENS = 256
 
 
-@dataclass(frozen=True)
-class UsedConcept:
-    """A concept that was shown to the model. `box` (pixels of the picture) and `score` are None when it was given."""
-
-    name: str
-    info: str
-    picture: Path
-    box: PixelBox | None = None
-    score: float | None = None
-
-
-@dataclass(frozen=True)
-class CaptionResult:
-    """A caption and how it came about.
-
-    `nearest` is the nearest concept when none was near enough. `prompt` is the text the model read, each picture as
-    the model's own placeholder.
-    """
-
-    image: str
-    caption: str
-    concepts: tuple[UsedConcept, ...]
-    prompt: str
-    nearest: UsedConcept | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            "image": self.image,
-            "caption": self.caption,
-            "concepts": [_used_dict(used) for used in self.concepts],
-            "nearest": None if self.nearest is None else _used_dict(self.nearest),
-            "prompt": self.prompt,
-        }
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A picture that could not be captioned, and why."""
-
-    image: str
-    reason: str
-
-
 class Captioner:
     """Writes captions with a backbone and, if there is one, a database of concepts.
 
-    `retriever` finds concepts (None: none are looked for); `database` is needed for concepts given by name. `question`
-    replaces the instruction's last sentence. Raises `DatabaseError` for unknown concepts, `DataError` for pictures.
+    `retriever` finds concepts (None: none are looked for); `verifier` asks the model about each of them and keeps those
+    that it confirms (None: all are shown); `calibration` tells how its threshold came about. `database` is needed for
+    concepts given by name. `question` replaces the instruction's last sentence. Raises `DatabaseError` for unknown
+    concepts, `DataError` for pictures.
     """
 
     def __init__(
@@ -84,17 +44,42 @@ class Captioner:
         backbone: Backbone,
         database: ConceptDatabase | None = None,
         retriever: Retriever | None = None,
+        verifier: Verifier | None = None,
         *,
+        calibration: Calibration | None = None,
         question: str | None = None,
         max_concepts: int = MAX_CONCEPTS,
         max_new_tokens: int = MAX_NEW_TOKENS,
         batch_size: int = 8,
     ) -> None:
-        self.backbone, self.database, self.retriever = backbone, database, retriever
+        self.backbone, self.database, self.retriever, self.verifier = backbone, database, retriever, verifier
         self.max_concepts, self.max_new_tokens, self.batch_size = max_concepts, max_new_tokens, batch_size
+        self.calibration, self.question = calibration, question
         self._named, self._generic = ict(), caption()
         self._personal = question or self._named.templates["ict"]["personal"][0]
         self._plain = question or self._named.templates["ict"]["plain"][0]
+
+    @classmethod
+    def open(cls, database: str | Path | ConceptDatabase | None = None, **options: Any) -> Captioner:
+        """A captioner from names: `Captioner.open("mydb/", model="Qwen/Qwen2.5-VL-7B-Instruct", verify=True)`.
+
+        Options are those of `repic_cli.captioning.opening.open_captioner`, and of `repic caption`. Close it, or use it
+        in a `with` statement. Raises `ModelError`, `DatabaseError` or `OptionError`, one line each.
+        """
+        from repic_cli.captioning.opening import open_captioner
+
+        return open_captioner(database, **options)
+
+    def __enter__(self) -> Captioner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database."""
+        if self.database is not None:
+            self.database.close()
 
     def caption(self, image: ImageRef | str | Path, concepts: Sequence[str] | None = None) -> CaptionResult:
         """Caption one picture. `concepts` names those to show (skip-retrieval); None: they are retrieved."""
@@ -121,34 +106,63 @@ class Captioner:
     def _batch(
         self, images: Sequence[ImageRef | str | Path], given: tuple[UsedConcept, ...] | None, skip: bool
     ) -> Iterator[CaptionResult | Failure]:
-        ready: list[_Prompt | Failure] = []
+        opened: list[ImageRef | Failure] = []
         for image in images:
             try:
-                ready.append(self._prepare(image, given))
+                opened.append(self._open(image))
             except DataError as error:
                 if not skip:
                     raise
-                ready.append(Failure(_name(image), str(error)))
-        samples = [item.sample for item in ready if isinstance(item, _Prompt)]
-        captions = iter(self.backbone.generate(samples, self.max_new_tokens, self.batch_size) if samples else [])
-        for item in ready:
-            yield item if isinstance(item, Failure) else item.result(next(captions))
+                opened.append(Failure(_name(image), str(error)))
+        pictures = [item for item in opened if not isinstance(item, Failure)]
+        with self.backbone.sharing_pictures():
+            found = self.find(pictures) if given is None else [given] * len(pictures)
+            prompts = [self._prompt(picture, used) for picture, used in zip(pictures, found, strict=True)]
+            samples = [prompt.sample for prompt in prompts]
+            texts = self.backbone.generate(samples, self.max_new_tokens, self.batch_size) if samples else []
+        results = iter([prompt.result(text) for prompt, text in zip(prompts, texts, strict=True)])
+        for item in opened:
+            yield item if isinstance(item, Failure) else next(results)
 
-    def _prepare(self, image: ImageRef | str | Path, given: tuple[UsedConcept, ...] | None) -> _Prompt:
+    def _open(self, image: ImageRef | str | Path) -> ImageRef:
+        """The picture in memory. Raises `DataError` for one that cannot be read, or that the model cannot take."""
+        picture = open_picture(image) if isinstance(image, str | Path) else image.open()
+        try:
+            self.backbone.seen(picture.size)
+        except ValueError as error:  # Qwen's processor refuses pictures more than 200 times as long as wide
+            width, height = picture.size
+            raise DataError(f"{_name(image)}: the model cannot take a picture of {width} x {height}: {error}") from None
+        return MemoryImage(picture, key=_name(image))
+
+    def find(self, pictures: Sequence[ImageRef]) -> list[tuple[UsedConcept, ...]]:
+        """For each picture the concepts that came near, best first; those with a `reason` are not to be shown."""
+        if self.retriever is None:
+            return [()] * len(pictures)
+        found = [_near(each) for each in self.retriever.find_many([picture.open() for picture in pictures])]
+        if self.verifier is not None:
+            found = verify(self.verifier, pictures, found)
+        return [self._at_most(used) for used in found]
+
+    def _at_most(self, found: Sequence[UsedConcept]) -> tuple[UsedConcept, ...]:
+        """Only the best `max_concepts` are shown."""
+        left, limited = self.max_concepts, []
+        for used in found:
+            if used.kept and not left:
+                used = replace(used, reason=f"more than {self.max_concepts} concepts were found")
+            left -= used.kept
+            limited.append(used)
+        return tuple(limited)
+
+    def _prompt(self, picture: ImageRef, found: Sequence[UsedConcept]) -> _Prompt:
         from repic_cli.models.prompts import render
 
-        picture = open_picture(image) if isinstance(image, str | Path) else image.open()
-        concepts, nearest = given or (), None
-        if given is None and self.retriever is not None:
-            found = self.retriever.find(picture)
-            concepts = tuple(_from_hit(hit) for hit in found.hits)
-            nearest = None if found.nearest is None else _from_hit(found.nearest)
-        sample = self.sample(MemoryImage(picture, key=_name(image)), concepts)
-        return _Prompt(sample, concepts, nearest, render(self.backbone.processor, sample))
+        shown, rejected = split(found)
+        sample = self.sample(picture, shown)
+        return _Prompt(sample, shown, rejected, render(self.backbone.processor, sample))
 
     def sample(self, image: ImageRef, concepts: Sequence[UsedConcept]) -> Sample:
         """The prompt that shows `concepts` and asks for a caption of `image`."""
-        references = tuple(Reference(used.name, FileImage(used.picture), used.info) for used in concepts)
+        references = tuple(used.reference for used in concepts)
         task: IctTask | CaptionTask = self._named if references else self._generic
         record = Record(image.key, task.name, image, references)
         return task.build_question(record, self._personal if references else self._plain, Random(0))
@@ -160,11 +174,23 @@ class _Prompt:
 
     sample: Sample
     concepts: tuple[UsedConcept, ...]
-    nearest: UsedConcept | None
+    rejected: tuple[UsedConcept, ...]
     text: str
 
     def result(self, caption: str) -> CaptionResult:
-        return CaptionResult(self.sample.id, caption.strip(), self.concepts, self.text, self.nearest)
+        return CaptionResult(self.sample.id, caption.strip(), self.concepts, self.text, self.rejected)
+
+
+def verify(
+    verifier: Verifier, pictures: Sequence[ImageRef], found: Sequence[Sequence[UsedConcept]]
+) -> list[tuple[UsedConcept, ...]]:
+    """Put every concept that is to be shown to the model as a question, those of all pictures together."""
+    asked = [(i, k) for i, concepts in enumerate(found) for k, used in enumerate(concepts) if used.kept]
+    verdicts = verifier.judge([(found[i][k].reference, verifier.view(pictures[i], found[i][k].box)) for i, k in asked])
+    judged = [list(concepts) for concepts in found]
+    for (i, k), verdict in zip(asked, verdicts, strict=True):
+        judged[i][k] = judged[i][k].verified(verdict.probability, verifier.threshold)
+    return [tuple(concepts) for concepts in judged]
 
 
 def named_concepts(
@@ -182,22 +208,28 @@ def named_concepts(
         raise OptionError("--concepts: give at least one name, as in --concepts bo,thao")
     if len(found) > most:
         raise OptionError(f"--concepts: {len(found)} concepts are more than --max-concepts {most}")
-    return tuple(UsedConcept(concept.name, concept.info, concept.picture.path) for concept in found.values())
+    return tuple(_used(concept, concept.picture) for concept in found.values())
 
 
-def _from_hit(hit: Hit) -> UsedConcept:
-    picture = hit.picture if hit.picture.path.is_file() else hit.concept.picture
-    return UsedConcept(hit.concept.name, hit.concept.info, picture.path, hit.box, hit.score)
+def _near(retrieval: Retrieval) -> tuple[UsedConcept, ...]:
+    """What retrieval found, and behind it what came near without being found."""
+    hits = [_from_hit(hit, retrieval.threshold) for hit in retrieval.hits]
+    others = [replace(_from_hit(each.hit, retrieval.threshold), reason=each.reason) for each in retrieval.rejected]
+    return (*hits, *others)
 
 
-def _used_dict(used: UsedConcept) -> dict[str, Any]:
-    return {
-        "name": used.name,
-        "info": used.info,
-        "picture": str(used.picture),
-        "box": None if used.box is None else [round(value, 1) for value in used.box],
-        "score": None if used.score is None else round(used.score, 4),
-    }
+def _from_hit(hit: Hit, threshold: float) -> UsedConcept:
+    concept, picture, reason = hit.concept, hit.picture, ""
+    if not picture.path.is_file():
+        if concept.has_picture:
+            picture = concept.picture
+        else:
+            reason = "it has no reference picture to show"
+    return replace(_used(concept, picture), box=hit.box, score=hit.score, threshold=threshold, reason=reason)
+
+
+def _used(concept: Concept, picture: StoredPicture) -> UsedConcept:
+    return UsedConcept(concept.name, concept.info, picture.path, concept.category, picture.box)
 
 
 def _name(image: ImageRef | str | Path) -> str:

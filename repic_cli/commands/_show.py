@@ -59,13 +59,18 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
     console.print(table)
 
 
+def note(text: str) -> None:
+    """One line on stderr that the user should know of."""
+    typer.echo(f"note: {text}", err=True)
+
+
 def print_unmatched(registry: PluginRegistry) -> None:
     """One line on stderr when something was to be turned off that is not there: probably it is misspelt."""
     if registry.unmatched:
         from repic_plugins.manager import DISABLE_VARIABLE
 
         names = ", ".join(clean(name, 80) for name in registry.unmatched)
-        typer.echo(f"note: {DISABLE_VARIABLE} turns off nothing by the name of {names}", err=True)
+        note(f"{DISABLE_VARIABLE} turns off nothing by the name of {names}")
 
 
 def print_problems(registry: PluginRegistry) -> None:
@@ -74,7 +79,7 @@ def print_problems(registry: PluginRegistry) -> None:
     bad = {problem.distribution for problem in registry.problems if problem.kind != "disabled"}
     if bad:
         names = ", ".join(sorted(bad))
-        typer.echo(f"note: there are problems with {names}; see `repic plugins list`", err=True)
+        note(f"there are problems with {names}; see `repic plugins list`")
 
 
 def options_json(factory: Callable[..., Any]) -> list[dict[str, Any]]:

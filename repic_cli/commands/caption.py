@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from repic_cli.commands import _show
-from repic_plugins.text import clean
-
-if TYPE_CHECKING:
-    from repic_cli.captioning.captioner import CaptionResult, Failure
-    from repic_cli.concepts.store import ConceptDatabase
-    from repic_cli.config import RunConfig
-    from repic_cli.models import Backbone
-    from repic_plugins.registry import PluginRegistry
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, context_settings=_show.HELP)
 
@@ -26,9 +17,22 @@ EXAMPLES = """Examples:
 
 \b
   repic caption photo.jpg --db mydb/                     find the concepts, then caption
+  repic caption photo.jpg --db mydb/ --explain           ... and say what was found, and what left out
   repic caption photo.jpg --db mydb/ --concepts bo,thao  show these (skip-retrieval)
-  repic caption holiday/ --db mydb/ --adapter runs/tiny --json > captions.jsonl
+  repic caption holiday/ --db mydb/ --adapter runs/tiny --out captions.jsonl --sidecar xmp
+
+A run with --out that was stopped goes on with the same command.
 """
+
+
+class Look(StrEnum):
+    crop = "crop"
+    picture = "picture"
+
+
+class Sidecar(StrEnum):
+    xmp = "xmp"
+    json = "json"
 
 
 @app.command(epilog=EXAMPLES)
@@ -46,194 +50,94 @@ def caption(
     preset: Annotated[str | None, typer.Option(help="Preset that says which model, and how it is loaded.")] = None,
     prompt: Annotated[str | None, typer.Option(help="Your own instruction, in place of `write a caption`.")] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Least cosine at which a concept counts as found. Default: the encoder's.")
+        float | None, typer.Option(help="Least cosine at which a concept counts as found. Default: the database's.")
     ] = None,
+    verify: Annotated[
+        bool, typer.Option(help="Ask the model about each concept that was found, and keep those it confirms.")
+    ] = True,
+    verify_threshold: Annotated[
+        float | None, typer.Option(help="Least probability of yes that keeps a concept. Default: as measured.")
+    ] = None,
+    verify_on: Annotated[
+        Look, typer.Option(help="What the model is asked about: the place that was found, or the whole picture.")
+    ] = Look.crop,
     max_concepts: Annotated[int, typer.Option(min=1, max=16, help="Most concepts that are shown.")] = 4,
     detector: Annotated[
-        str, typer.Option(help="What proposes places to look at: grid, whole, or a plugin's.")
-    ] = "grid",
+        str | None, typer.Option(help="What proposes places to look at: owlv2, grid, vlm ... Default: as available.")
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest caption, in tokens.")] = 256,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures captioned at a time.")] = 8,
     device: Annotated[str | None, typer.Option(help="cpu, cuda ... Default: as available.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts, a line for each picture.")] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Folders in folders too.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write a line of JSON for each picture here; go on where it stops.")
+    ] = None,
+    redo: Annotated[
+        bool, typer.Option("--redo", help="With --out: replace captions made with another model or database.")
+    ] = False,
+    sidecar: Annotated[
+        Sidecar | None, typer.Option(help="Write caption and names beside each picture: photo.jpg.xmp or .repic.json.")
+    ] = None,
+    draw: Annotated[Path | None, typer.Option(help="Folder for pictures with boxes and names drawn in.")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Tell of each concept that came near: box, distance, answer, why kept.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON for scripts: a line for each picture; with --out, a summary.")
+    ] = False,
 ) -> None:
     """Caption pictures with the names of your own concepts."""
-    from repic_cli.captioning.captioner import Captioner, named_concepts
+    from repic_cli.captioning.batch import Batch, marks_of
+    from repic_cli.captioning.captioner import named_concepts
+    from repic_cli.captioning.opening import open_captioner, open_database
+    from repic_cli.captioning.output import CaptionFile
+    from repic_cli.commands._captions import Report, calibration_note
+    from repic_cli.data.images import picture_size
+    from repic_cli.data.pictures import gather
     from repic_plugins.errors import OptionError
 
     names = None if concepts is None else [name.strip() for name in concepts.split(",") if name.strip()]
     if names is not None and db is None:
         raise OptionError("--concepts needs --db: the folder of the database that knows them")
-    config = choose_model(model, adapter, preset)
-    paths, lone = collect(pictures)
-    with ExitStack() as stack:
-        database, retriever = None, None
-        if db is not None:
-            database = stack.enter_context(open_database(db))
-            # Whatever can be wrong with the database is found before the model is loaded.
-            if names is not None:
-                named_concepts(database, names, max_concepts)
-            else:
-                retriever = make_retriever(ctx, database, detector, threshold, max_concepts, device)
-        backbone = load_backbone(config, adapter, device, _show.load(ctx))
-        captioner = Captioner(
-            backbone,
-            database,
-            retriever,
-            question=prompt,
-            max_concepts=max_concepts,
-            max_new_tokens=max_new_tokens,
-            batch_size=batch_size,
-        )
-        results = captioner.caption_many(paths, names, skip=not lone)
-        report(results, len(paths), as_json, lone, searched=retriever is not None)
-
-
-def choose_model(model: str | None, adapter: str | None, preset: str | None) -> RunConfig:
-    """The model's settings: the options, else the configuration of the run that made the adapter, else the preset."""
-    from repic_cli.config import load_config, resolve
-
-    file = None if adapter is None or preset is not None else _run_config(Path(adapter).expanduser())
-    if file is not None:
-        config = load_config(file)
-        named = config.model if model is None else config.model.model_copy(update={"name": model})
-        return config.model_copy(update={"model": named})
-    # The default preset is made for the embedded model: another one comes in the precision it was saved in.
-    dtype = "auto" if model is not None and preset is None else None
-    return resolve(preset, overrides={"model.name": model, "model.dtype": dtype})
-
-
-def _run_config(adapter: Path) -> Path | None:
-    """The configuration of the run; `--adapter runs/a` and `--adapter runs/a/adapter` are the same adapter."""
-    run = adapter.parent if adapter.name == "adapter" else adapter
-    file = run / "config.toml"
-    return file if adapter.is_dir() and file.is_file() else None
-
-
-def collect(pictures: Sequence[Path]) -> tuple[list[Path], bool]:
-    """All pictures, folders opened, and whether a single file was meant. Raises `DataError` for nothing to do."""
-    from repic_cli.data.images import find_pictures, picture_size
-    from repic_plugins.errors import DataError
-
-    paths: list[Path] = []
-    for given in pictures:
-        if not given.exists():
-            raise DataError(f"{given}: no such picture or folder")
-        found = find_pictures(given) if given.is_dir() else [given]
-        if not found:
-            raise DataError(f"{given}: there is no picture in this folder")
-        paths += found
+    if redo and out is None:
+        raise OptionError("--redo needs --out: the file whose captions are replaced")
+    paths = gather(pictures, recursive)
     lone = len(pictures) == 1 and not pictures[0].is_dir()
     if lone:
         picture_size(paths[0])  # an error now, not after a model was loaded
-    return paths, lone
-
-
-def open_database(folder: Path) -> ConceptDatabase:
-    """The database, which must hold a concept."""
-    from repic_cli.concepts.store import ConceptDatabase
-    from repic_plugins.errors import DatabaseError
-
-    database = ConceptDatabase(folder)
-    if not len(database):
-        database.close()
-        raise DatabaseError(
-            f"{folder}: the database is empty; add a concept: repic db add {folder} --name bo photo.jpg"
+    with ExitStack() as stack:
+        database = None if db is None else stack.enter_context(open_database(db))
+        if database is not None and names is not None:
+            named_concepts(database, names, max_concepts)
+        captioner = open_captioner(
+            database,
+            model=model,
+            adapter=adapter,
+            preset=preset,
+            device=device,
+            search=names is None,
+            detector=detector,
+            threshold=threshold,
+            verify=verify,
+            verify_threshold=verify_threshold,
+            verify_on=verify_on.value,
+            prompt=prompt,
+            max_concepts=max_concepts,
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+            registry=_show.load(ctx),
+            tell=_show.note,
         )
-    return database
-
-
-def make_retriever(
-    ctx: typer.Context,
-    database: ConceptDatabase,
-    detector: str,
-    threshold: float | None,
-    most: int,
-    device: str | None,
-) -> Any:
-    """The retriever with the encoder that the database was begun with."""
-    from repic_cli.concepts.encoders import EMBEDDED, build_encoder
-    from repic_cli.concepts.search import Retriever
-
-    registry = _show.load(ctx)
-    proposer = registry.build("detector", detector)
-    encoder = build_encoder(registry, database.encoder or EMBEDDED, device)
-    return Retriever(database, encoder, proposer, threshold, most)
-
-
-def load_backbone(config: RunConfig, adapter: str | None, device: str | None, registry: PluginRegistry) -> Backbone:
-    """The model with its adapter; says so when it is the embedded one."""
-    from repic_cli.models import load
-
-    part = config.model
-    backbone = load(
-        part.name,
-        adapter=adapter or part.adapter,
-        dtype=part.dtype,
-        device=device or part.device,
-        attn_implementation=part.attn_implementation,
-        min_pixels=part.min_pixels,
-        max_pixels=part.max_pixels,
-        registry=registry,
-    )
-    if backbone.embedded:
-        typer.echo(
-            "note: the embedded model knows repic's toy world of coloured shapes only; for photographs give --model, "
-            "for instance Qwen/Qwen2.5-VL-7B-Instruct",
-            err=True,
-        )
-    return backbone
-
-
-def report(results: Iterator[CaptionResult | Failure], count: int, as_json: bool, lone: bool, searched: bool) -> None:
-    """Print results as they come. Raises `DataError` when no picture at all could be captioned."""
-    from repic_cli.captioning.captioner import Failure
-    from repic_plugins.errors import DataError
-
-    failed = 0
-    for result in _with_progress(results, count):
-        if isinstance(result, Failure):
-            failed += 1
-            typer.echo(f"skipped: {clean(result.reason, 500)}", err=True)
-            if as_json:
-                typer.echo(json.dumps({"image": result.image, "error": clean(result.reason, 500)}))
-        elif as_json:
-            typer.echo(json.dumps(result.to_dict()))
-        else:
-            _print(result, lone, searched)
-    if failed == count:
-        raise DataError(f"none of the {count} pictures could be read")
-    if failed:
-        typer.echo(f"warning: {failed} of {count} pictures skipped", err=True)
-
-
-def _print(result: CaptionResult, lone: bool, searched: bool) -> None:
-    """The caption on stdout; what it rests on, on stderr."""
-    lines = [clean(line, 10_000) for line in result.caption.splitlines()]
-    typer.echo("\n".join(lines) if lone else f"{clean(result.image, 500)}: {' '.join(lines)}")
-    if not searched:
-        return
-    if result.concepts:
-        found = ", ".join(f"{used.name} ({used.score or 0:.2f})" for used in result.concepts)
-        typer.echo(f"  found: {found}", err=True)
-    elif result.nearest is not None:
-        near = f"{result.nearest.name} ({result.nearest.score or 0:.2f})"
-        typer.echo(f"  found no concept; the nearest is {near}", err=True)
-
-
-def _with_progress(results: Iterable[Any], count: int) -> Iterator[Any]:
-    """A bar on stderr while captions go to a file; on a screen the captions themselves show how far it is."""
-    import sys
-
-    if count == 1 or sys.stdout.isatty() or not sys.stderr.isatty():
-        yield from results
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    # Rich would send our stdout to its console, which is stderr.
-    with Progress(console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
-        row = bar.add_task("captioning", total=count)
-        for result in results:
-            yield result
-            bar.advance(row)
+        if captioner.backbone.embedded:
+            _show.note(
+                "the embedded model knows repic's toy world of coloured shapes only; for photographs give --model, for "
+                "instance Qwen/Qwen2.5-VL-7B-Instruct"
+            )
+        if explain and captioner.calibration is not None:
+            typer.echo(calibration_note(captioner.calibration), err=True)
+        file = None
+        if out is not None:
+            file = stack.enter_context(CaptionFile(out, marks_of(captioner, names), redo))
+        report = Report(len(paths), out, as_json=as_json, lone=lone, explain=explain)
+        batch = Batch(captioner, names, file, sidecar.value if sidecar else None, draw, report.warn)
+        report.show(batch, paths)

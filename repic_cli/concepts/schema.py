@@ -6,16 +6,17 @@ import sqlite3
 import time
 from pathlib import Path
 
+from repic_cli.concepts import changes
 from repic_plugins.errors import DatabaseError
 
 FILE = "concepts.db"
 PICTURES = "pictures"
 APPLICATION = 0x72657069  # "repi", so that another program's SQLite file is not taken for ours
-VERSION = 1
 WAIT_SECONDS = 60.0
 """How long a writer waits for another one."""
+_PAGE = 4096
 
-TABLES = """
+_VERSION_1 = """
 CREATE TABLE settings (
   key TEXT PRIMARY KEY,
   value TEXT NOT NULL
@@ -53,8 +54,20 @@ CREATE TABLE embeddings (
   PRIMARY KEY (picture_id, encoder)
 ) WITHOUT ROWID;
 """
-# Each entry leads from its index + 1 to the next version.
-MIGRATIONS: tuple[str, ...] = ()
+_VERSION_2 = """
+-- What others call the concept for good, as `<bo>` in a file: the name that captions use may change.
+ALTER TABLE concepts ADD COLUMN key TEXT NOT NULL DEFAULT '';
+UPDATE concepts SET key = name;
+CREATE INDEX concepts_of_category ON concepts (category);
+-- Where in the picture the thing is, in pixels of the stored file; NULL: the picture as a whole shows it.
+ALTER TABLE pictures ADD COLUMN x1 REAL;
+ALTER TABLE pictures ADD COLUMN y1 REAL;
+ALTER TABLE pictures ADD COLUMN x2 REAL;
+ALTER TABLE pictures ADD COLUMN y2 REAL;
+"""
+STEPS = (_VERSION_1, _VERSION_2 + changes.TABLES)
+"""`STEPS[n]` leads from version n to version n + 1. New files take all of them, so that no two files can differ."""
+VERSION = len(STEPS)
 
 
 def connect(path: Path, create: bool) -> sqlite3.Connection:
@@ -75,6 +88,12 @@ def connect(path: Path, create: bool) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def is_beginning(path: Path) -> bool:
+    """Whether the file got no further than its first page, which holds no tables; nor does its write-ahead log."""
+    log = path.with_name(path.name + "-wal")
+    return not ((path.exists() and path.stat().st_size > _PAGE) or (log.exists() and log.stat().st_size))
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
@@ -115,13 +134,11 @@ def _upgrade(connection: sqlite3.Connection, path: Path, create: bool) -> None:
         if connection.execute("SELECT 1 FROM sqlite_master").fetchone():
             raise DatabaseError(f"{path}: not a concept database of repic; give another folder")
         if not create:
-            raise DatabaseError(f"{path.parent}: the database is empty; see `repic db add --help`")
-        _run(connection, TABLES)
+            raise DatabaseError(f"{path.parent}: the database is empty; see `repic db create --help`")
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
-    else:
-        for step in MIGRATIONS[version - 1 :]:
+    if 0 <= version < VERSION and _number(connection, "application_id") == APPLICATION:
+        for step in STEPS[version:]:
             _run(connection, step)
-    if version <= VERSION:
         connection.execute(f"PRAGMA user_version = {VERSION}")
 
 

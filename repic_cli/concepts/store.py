@@ -1,32 +1,32 @@
 """The concept database: a folder with `concepts.db` (SQLite, the truth) and `pictures/` (copies of the references).
 
-Several processes may read and write at once. A change is one transaction. Picture files are written before the rows
-that name them are committed, and deleted after the rows are gone; `pictures/.pending` names the files of a change under
-way, so that the next writer clears away what a killed one left. All file changes happen under SQLite's write lock.
+Several processes may read and write at once. A change is one transaction (`repic_cli.concepts.transaction`).
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repic_cli.concepts import schema
-from repic_cli.concepts.concept import Concept, NewConcept, StoredPicture
-from repic_cli.concepts.pictures import is_file_name
-from repic_cli.concepts.text import fold, safe_aliases, safe_category, safe_info
+from repic_cli.concepts import changes, schema
+from repic_cli.concepts.concept import Concept, NewConcept, StoredPicture, Update, all_names, other_names
+from repic_cli.concepts.rows import Rows
+from repic_cli.concepts.text import fold, safe_category, safe_info
+from repic_cli.concepts.transaction import FileChanges, Transactions, explained
+from repic_cli.concepts.writing import RowWriter
 from repic_cli.data.names import safe_name
-from repic_cli.files import write_file
-from repic_plugins.errors import DatabaseError, DataError
+from repic_plugins.errors import DatabaseError
 from repic_plugins.text import clean, suggest
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+_SUGGEST_FROM = 5000
+"""Names that are looked at for close matches: among a million nobody waits for that."""
 
 
 class ConceptDatabase:
@@ -50,10 +50,15 @@ class ConceptDatabase:
             if made:
                 self._take_away()
             raise
+        self._rows = Rows(self._connection, self.path, self.pictures)
+        self._write = RowWriter(self._connection)
+        self._transactions = Transactions(self._connection, self.pictures)
 
     def _take_away(self) -> None:
-        """Delete the beginning of a database that could not be made; it has no tables, so nothing can be in it."""
+        """Delete the beginning of a database that could not be made, unless another process has made it meanwhile."""
         with suppress(OSError):
+            if not schema.is_beginning(self.path):
+                return
             for ending in ("-wal", "-shm", "-journal", ""):
                 self.path.with_name(schema.FILE + ending).unlink(missing_ok=True)
             self.pictures.rmdir()
@@ -76,65 +81,139 @@ class ConceptDatabase:
         self._connection.close()
 
     def __len__(self) -> int:
-        with self._explained():
-            return int(self._connection.execute("SELECT count(*) FROM concepts").fetchone()[0])
+        with self.reading() as connection:
+            return int(connection.execute("SELECT count(*) FROM concepts").fetchone()[0])
 
     def __repr__(self) -> str:
         return f"ConceptDatabase({str(self.folder)!r}, {len(self)} concepts, encoder {self.encoder})"
 
+    def _repr_html_(self) -> str:
+        from repic_cli.captioning.notebook import database_html
+
+        return database_html(self)
+
     @property
     def encoder(self) -> str | None:
         """The encoder that was chosen with the first concept (`embedded`, `ViT-L-14-336:openai`); None before it."""
-        with self._explained():
-            row = self._connection.execute("SELECT value FROM settings WHERE key = 'encoder'").fetchone()
+        return self.setting("encoder")
+
+    @property
+    def revision(self) -> int:
+        """A number that grows with every change of a vector; see `repic_cli.concepts.changes`."""
+        with self.reading() as connection:
+            return changes.now(connection)[0]
+
+    def setting(self, key: str) -> str | None:
+        """A setting that is kept with the concepts, or None."""
+        with self.reading() as connection:
+            row = connection.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row["value"])
+
+    def put_setting(self, key: str, value: str) -> None:
+        """Keep a setting (a threshold, say) with the concepts."""
+        with self.writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (key, value))
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for queries; SQLite's errors become `DatabaseError`."""
+        with self._explained():
+            yield self._connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """The connection under the write lock, in one transaction that changes no picture files."""
+        with self._explained(), self._transactions.locked():
+            yield self._connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All that is read meanwhile is of one moment, whatever others write."""
+        with self._explained():
+            self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._connection.execute("ROLLBACK")
 
     def concepts(self, ids: Iterable[int] | None = None) -> list[Concept]:
         """All concepts by name, or those with the given ids in their order."""
         with self._explained():
-            if ids is not None:
-                return [self._load(row) for number in ids for row in self._rows("WHERE id = ?", number)]
-            return sorted((self._load(row) for row in self._rows()), key=lambda concept: fold(concept.name))
+            return self._rows.all() if ids is None else self._rows.by_ids(ids)
 
     def names(self) -> list[str]:
         """All names, without aliases."""
-        with self._explained():
-            return [str(row["name"]) for row in self._rows("ORDER BY name")]
+        with self.reading() as connection:
+            return [str(row["name"]) for row in connection.execute("SELECT name FROM concepts ORDER BY name")]
+
+    def categories(self) -> dict[str, int]:
+        """The categories of the concepts, each with its number of concepts, most frequent first; without `""`."""
+        query = "SELECT category, count(*) FROM concepts WHERE category != '' GROUP BY category ORDER BY 2 DESC, 1"
+        with self.reading() as connection:
+            return {clean(row[0], 80): int(row[1]) for row in connection.execute(query)}
 
     def find(self, name: str) -> Concept:
-        """The concept of that name or alias, however it is capitalised. Raises with close matches if there is none."""
+        """The concept of that name, key or alias, however it is capitalised. Raises with close matches if none is."""
         bare = safe_name(name)
         with self._explained():
-            row = self._owner(bare)
+            row = self._rows.owner(bare)
             if row is None:
-                raise DatabaseError(f"{self.folder}: no concept {bare!r}{suggest(bare, self.names())}")
-            return self._load(row)
+                query = "SELECT text FROM spellings LIMIT ?"
+                known = [clean(found[0], 100) for found in self._connection.execute(query, (_SUGGEST_FROM,))]
+                close = suggest(bare, known)
+                hint = close if len(known) <= 20 or "did you mean" in close else f"; see `repic db list {self.folder}`"
+                raise DatabaseError(f"{self.folder}: no concept {bare!r}{hint}")
+            return self._rows.concepts([row])[0]
 
     def add(self, concept: NewConcept, encoder: str, vectors_of: str) -> Concept:
-        """Store a concept with its pictures and their vectors, or nothing at all.
+        """Store a concept with its pictures and their vectors, or nothing at all; see `add_many`."""
+        return self.add_many([concept], encoder, vectors_of)[0]
+
+    def add_many(self, concepts: Sequence[NewConcept], encoder: str, vectors_of: str) -> list[Concept]:
+        """Store concepts with their pictures and vectors, all or none of them.
 
         `encoder` is the choice that the database keeps, `vectors_of` the exact id of the encoder that made the vectors.
         Raises if a name is taken, or if the database was begun with another encoder.
         """
-        files = {picture.file: picture for picture in concept.pictures}
-        with self._change(files):
+        with self._change() as files:
             self._keep_encoder(encoder)
-            self.check_free((concept.name, *concept.aliases))
-            for picture in files.values():
-                if not (self.pictures / picture.file).is_file():
-                    write_file(self.pictures / picture.file, picture.data)
-            _sync(self.pictures)
-            number = self._insert(concept, vectors_of)
-        return self.concepts([number])[0]
+            ids = []
+            files.write(picture for concept in concepts for picture in concept.pictures)
+            for concept in concepts:
+                self.check_free(concept.names)
+                ids.append(self._write.insert(concept, vectors_of))
+        return self.concepts(ids)
 
     def remove(self, name: str) -> Concept:
         """Take a concept out with its vectors, and the pictures that no other concept has; gives what it was."""
-        concept = self.find(name)
-        with self._change([picture.path.name for picture in concept.pictures]):
-            gone = self._connection.execute("DELETE FROM concepts WHERE id = ?", (concept.id,)).rowcount
-            if not gone:
-                raise DatabaseError(f"{self.folder}: concept {concept.name!r} was removed by another process")
-        return concept
+        return self.remove_many([name])[0]
+
+    def remove_many(self, names: Sequence[str]) -> list[Concept]:
+        """The same for several, all or none of them."""
+        with self._change() as files:
+            gone = {concept.id: concept for concept in map(self.find, names)}
+            files.note(picture.path.name for concept in gone.values() for picture in concept.pictures)
+            self._connection.executemany("DELETE FROM concepts WHERE id = ?", [(number,) for number in gone])
+        return list(gone.values())
+
+    def update(self, name: str, update: Update, encoder: str = "", vectors_of: str = "") -> Concept:
+        """Change a concept in one step; gives what it is then. The encoders are needed with pictures (`add_many`)."""
+        with self._change() as files:
+            concept = self.find(name)
+            self._update_texts(concept, update)
+            unknown = set(update.drop) - {picture.id for picture in concept.pictures}
+            if unknown:
+                raise DatabaseError(f"{self.folder}: concept {concept.name!r} has no picture {min(unknown)}")
+            if update.drop and len(update.drop) == len(concept.pictures) and not update.pictures:
+                raise DatabaseError(f"{self.folder}: concept {concept.name!r} would be left without a picture")
+            files.note(picture.path.name for picture in concept.pictures if picture.id in update.drop)
+            for number in update.drop:
+                self._connection.execute("DELETE FROM pictures WHERE id = ?", (number,))
+            if update.pictures and update.vectors is not None:
+                self._keep_encoder(encoder)
+                files.write(update.pictures)
+                self._write.insert_pictures(concept.id, update.pictures, update.vectors, vectors_of)
+        return self.concepts([concept.id])[0]
 
     def vectors(self, encoder: str, dimension: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """All vectors of an encoder: (N, 2) picture and concept ids, (N, dimension) values, by picture id."""
@@ -142,8 +221,8 @@ class ConceptDatabase:
 
         query = """SELECT picture_id, concept_id, vector FROM embeddings JOIN pictures ON pictures.id = picture_id
                    WHERE encoder = ? AND dimension = ? ORDER BY picture_id"""
-        with self._explained():
-            rows = self._connection.execute(query, (encoder, dimension)).fetchall()
+        with self.reading() as connection:
+            rows = connection.execute(query, (encoder, dimension)).fetchall()
         ids = np.array([(row["picture_id"], row["concept_id"]) for row in rows], np.int64).reshape(-1, 2)
         values = np.frombuffer(b"".join(row["vector"] for row in rows), np.dtype("<f4")).reshape(-1, dimension)
         if not np.isfinite(values).all():
@@ -152,21 +231,17 @@ class ConceptDatabase:
 
     def without_vectors(self, encoder: str) -> list[StoredPicture]:
         """Pictures that this encoder has not seen: it came in another version since they were added."""
-        query = """SELECT * FROM pictures WHERE NOT EXISTS
+        query = """SELECT * FROM pictures WHERE file NOT LIKE '%.vector' AND NOT EXISTS
                    (SELECT 1 FROM embeddings WHERE picture_id = pictures.id AND encoder = ?) ORDER BY id"""
-        with self._explained():
-            return [self._picture(row) for row in self._connection.execute(query, (encoder,))]
+        with self.reading() as connection:
+            return [self._rows.picture(row) for row in connection.execute(query, (encoder,))]
 
     def put_vectors(self, encoder: str, vectors: Mapping[int, NDArray[np.float32]]) -> None:
         """Keep vectors by picture id; pictures that are gone by now are passed over."""
-        with self._change():
+        with self.writing() as connection:
             for picture, vector in vectors.items():
-                if self._connection.execute("SELECT 1 FROM pictures WHERE id = ?", (picture,)).fetchone():
-                    self._put_vector(picture, encoder, vector)
-
-    def _keep_encoder(self, encoder: str) -> None:
-        self._connection.execute("INSERT OR IGNORE INTO settings VALUES ('encoder', ?)", (encoder,))
-        self.check_encoder(encoder)
+                if connection.execute("SELECT 1 FROM pictures WHERE id = ?", (picture,)).fetchone():
+                    self._write.put_vector(picture, encoder, vector)
 
     def check_encoder(self, encoder: str | None) -> None:
         """Raise if the database was begun with another encoder than this choice; None fits every one."""
@@ -177,133 +252,48 @@ class ConceptDatabase:
                 "leave --encoder out, or begin another database"
             )
 
-    def check_free(self, names: Sequence[str]) -> None:
-        """Raise if one of the names belongs to a concept already, as its name or as an alias."""
+    def check_free(self, names: Sequence[str], but: int | None = None) -> None:
+        """Raise if one of the names belongs to a concept other than `but` already, as name, key or alias."""
         for name in names:
-            with self._explained():
-                owner = self._owner(name)
-            if owner is not None:
-                known = "" if fold(owner["name"]) == fold(name) else f" (as another name of {owner['name']!r})"
+            owner = self.owner(name)
+            if owner is not None and owner[0] != but:
+                known = "" if fold(owner[1]) == fold(name) else f" (as another name of {owner[1]!r})"
                 raise DatabaseError(
                     f"{self.folder}: there is a concept {name!r} already{known}; choose another name, or first "
-                    f"`repic db remove {self.folder} {owner['name']}`"
+                    f"`repic db remove {self.folder} {owner[1]}`"
                 )
 
-    def _insert(self, concept: NewConcept, encoder: str) -> int:
-        run = self._connection.execute
-        created = datetime.now(UTC).isoformat(timespec="seconds")
-        row = (concept.name, concept.info, concept.category, created)
-        number = run("INSERT INTO concepts (name, info, category, created) VALUES (?, ?, ?, ?)", row).lastrowid
-        assert number is not None
-        for text in (concept.name, *concept.aliases):
-            run("INSERT INTO spellings VALUES (?, ?, ?)", (fold(text), text, number))
-        stored: set[str] = set()
-        for picture, vector in zip(concept.pictures, concept.vectors, strict=True):
-            if picture.file not in stored:
-                stored.add(picture.file)
-                values = (number, picture.file, *picture.size, clean(picture.source, 200))
-                sql = "INSERT INTO pictures (concept_id, file, width, height, source) VALUES (?, ?, ?, ?, ?)"
-                self._put_vector(run(sql, values).lastrowid, encoder, vector)
-        return number
-
-    def _put_vector(self, picture: int | None, encoder: str, vector: NDArray[np.float32]) -> None:
-        data = vector.astype("<f4").tobytes()
-        row = (picture, encoder, len(vector), data)
-        self._connection.execute("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?)", row)
-
-    def _rows(self, where: str = "", *values: object) -> Iterator[sqlite3.Row]:
-        return iter(self._connection.execute(f"SELECT * FROM concepts {where}", values).fetchall())
-
-    def _owner(self, name: str) -> sqlite3.Row | None:
-        where = "WHERE id = (SELECT concept_id FROM spellings WHERE folded = ?)"
-        return next(self._rows(where, fold(name)), None)
-
-    def _load(self, row: sqlite3.Row) -> Concept:
-        """A concept from its row; a database may come from a stranger, so the texts are checked again."""
-        run = self._connection.execute
-        try:
-            name, info, category = safe_name(row["name"]), safe_info(row["info"]), safe_category(row["category"])
-            texts = [text["text"] for text in run("SELECT text FROM spellings WHERE concept_id = ?", (row["id"],))]
-            aliases = safe_aliases(texts, name)
-        except (DataError, TypeError) as error:
-            raise DatabaseError(f"{self.path}: concept {row['id']} is damaged: {error}") from error
-        found = run("SELECT * FROM pictures WHERE concept_id = ? ORDER BY id", (row["id"],)).fetchall()
-        pictures = tuple(self._picture(picture) for picture in found)
-        return Concept(int(row["id"]), name, info, category, clean(row["created"], 40), aliases, pictures)
-
-    def _picture(self, row: sqlite3.Row) -> StoredPicture:
-        if not is_file_name(row["file"]):
-            raise DatabaseError(
-                f"{self.path}: damaged: picture {row['id']} has the file name {clean(row['file'], 80)!r}"
-            )
-        size = (int(row["width"]), int(row["height"]))
-        return StoredPicture(int(row["id"]), self.pictures / row["file"], size, clean(row["source"], 200))
-
-    @contextmanager
-    def _change(self, files: Iterable[str] = ()) -> Iterator[None]:
-        """One transaction that may add or drop these picture files."""
+    def owner(self, name: str) -> tuple[int, str] | None:
+        """Id and name of the concept that answers to `name`; None if it is free."""
         with self._explained():
-            try:
-                with self._locked():
-                    self._clear_pending()
-                    names = sorted(files)
-                    if names:
-                        write_file(self.pictures / ".pending", "\n".join(names))
-                    yield
-            finally:
-                with suppress(sqlite3.Error, OSError), self._locked():  # else the next writer does it
-                    self._clear_pending()
+            row = self._rows.owner(name)
+        return None if row is None else (int(row["id"]), clean(row["name"], 100))
+
+    def _keep_encoder(self, encoder: str) -> None:
+        self._connection.execute("INSERT OR IGNORE INTO settings VALUES ('encoder', ?)", (encoder,))
+        self.check_encoder(encoder)
+
+    def _update_texts(self, concept: Concept, update: Update) -> None:
+        name = concept.name if update.name is None else safe_name(update.name)
+        info = concept.info if update.info is None else safe_info(update.info)
+        category = concept.category if update.category is None else safe_category(update.category)
+        dropped = {fold(alias) for alias in update.drop_aliases}
+        unknown = dropped - {fold(alias) for alias in concept.aliases}
+        if unknown:
+            raise DatabaseError(f"{self.folder}: concept {concept.name!r} has no other name {min(unknown)!r}")
+        kept = [alias for alias in concept.aliases if fold(alias) not in dropped]
+        names = all_names(name, concept.key, other_names([*kept, *update.add_aliases], name, concept.key))
+        self.check_free(names, but=concept.id)
+        run = self._connection.execute
+        run("UPDATE concepts SET name = ?, info = ?, category = ? WHERE id = ?", (name, info, category, concept.id))
+        run("DELETE FROM spellings WHERE concept_id = ?", (concept.id,))
+        self._write.insert_names(concept.id, names)
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
+    def _change(self) -> Iterator[FileChanges]:
+        """One transaction that may add or drop picture files."""
+        with self._explained(), self._transactions.change() as files:
+            yield files
 
-    def _clear_pending(self) -> None:
-        """Delete the files of the last change that no row names. Runs under the write lock."""
-        pending = self.pictures / ".pending"
-        try:
-            names = pending.read_text(encoding="utf-8").split("\n")
-        except FileNotFoundError:
-            return
-        for name in filter(is_file_name, names):
-            if not self._connection.execute("SELECT 1 FROM pictures WHERE file = ?", (name,)).fetchone():
-                (self.pictures / name).unlink(missing_ok=True)
-            for partial in self.pictures.glob(f".{name}.*.partial"):
-                partial.unlink(missing_ok=True)
-        pending.unlink(missing_ok=True)
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """SQLite's errors in words."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            text = str(error)
-            name = getattr(error, "sqlite_errorname", "")
-            if "locked" in text or "busy" in text:
-                why = f"another process has been writing for {schema.WAIT_SECONDS:.0f} s; try again"
-            elif "full" in text:
-                why = "the disk is full; nothing was changed"
-            elif name.startswith("SQLITE_IOERR"):  # also when the disk is full at a bad moment
-                why = f"cannot be read or written ({text}); is the disk full? Nothing was changed"
-            elif "readonly" in text or "unable to open" in text:
-                why = f"cannot be opened or written ({text}); check the permissions of the folder"
-            else:
-                why = f"damaged, or not a concept database ({text})"
-            raise DatabaseError(f"{self.path}: {why}") from error
-
-
-def _sync(folder: Path) -> None:
-    """Have the names of new files on the disk before the rows that tell of them."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    def _explained(self) -> AbstractContextManager[None]:
+        return explained(self.path)

@@ -49,6 +49,16 @@ def safe_aliases(aliases: list[str] | tuple[str, ...], name: str) -> tuple[str, 
     return tuple(kept.values())
 
 
+def without_tokens(text: str) -> str:
+    """The text, where it holds what would read as a special token or as a turn of direction, without that."""
+    plain = "".join(char for char in unicodedata.normalize("NFKC", text) if char not in _BIDI)
+    if not _TOKEN.search(plain):
+        return text
+    while _TOKEN.search(plain):  # what is left over may make a new one
+        plain = _TOKEN.sub(" ", plain)
+    return " ".join(plain.split())
+
+
 def _plain(text: str, what: str, most: int) -> str:
     if len(text) > most:
         raise DataError(f"the {what} has {len(text)} characters; the most is {most}")

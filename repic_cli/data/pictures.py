@@ -1,16 +1,40 @@
-"""Decode many pictures once before a run, so that a bad one is found at the start and not hours later."""
+"""Many pictures: those a user means, and decoding all once before a run, so that a bad one is not found hours later."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
-from repic_cli.data.images import FileImage
+from repic_cli.data.images import FileImage, find_pictures
 from repic_plugins.errors import DataError
 from repic_plugins.types import ImageRef, Record
 
 T = TypeVar("T")
+
+
+def gather(pictures: Sequence[Path], recursive: bool = False) -> list[Path]:
+    """All picture files, folders opened, each once. Raises `DataError` for a folder without any."""
+    paths: dict[Path, None] = {}
+    for given in pictures:
+        if not given.exists():
+            raise DataError(f"{given}: no such picture or folder")
+        found = [given] if not given.is_dir() else _below(given) if recursive else find_pictures(given)
+        if not found:
+            hint = "" if recursive else "; --recursive looks into its folders too"
+            raise DataError(f"{given}: there is no picture in this folder{hint}")
+        paths.update(dict.fromkeys(found))
+    return list(paths)
+
+
+def _below(folder: Path) -> list[Path]:
+    """The pictures of a folder and of those below it, but hidden ones; links to folders are not followed."""
+    found = find_pictures(folder)
+    for below in sorted(folder.iterdir()):
+        if below.is_dir() and not below.is_symlink() and not below.name.startswith("."):
+            found += _below(below)
+    return found
 
 
 def pictures_of(records: Iterable[Record]) -> list[ImageRef]:

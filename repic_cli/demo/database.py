@@ -38,7 +38,8 @@ def caption_queries(
     backbone: Backbone, registry: PluginRegistry, folder: Path, queries: Sequence[Query]
 ) -> list[dict[str, Any]]:
     """What `repic caption` does: for each picture the caption, and the concepts that retrieval found in it."""
-    from repic_cli.captioning.captioner import Captioner, CaptionResult
+    from repic_cli.captioning.captioner import Captioner
+    from repic_cli.captioning.results import CaptionResult
     from repic_cli.concepts.encoders import build_encoder
     from repic_cli.concepts.search import Retriever
     from repic_cli.concepts.store import ConceptDatabase

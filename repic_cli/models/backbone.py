@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from repic_cli.models.families import Size
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import torch
+
+    from repic_cli.models.shared_pictures import SharedPictures
 
 Progress = Callable[[int, int], None]
 """Called with the completions done and those in all."""
@@ -36,6 +38,7 @@ class Backbone:
     embedded: bool = False
     adapter: str | None = None
     fingerprint: str = ""
+    _shared: SharedPictures | None = field(default=None, init=False, repr=False)
 
     @property
     def convention(self) -> BoxConvention:
@@ -79,18 +82,48 @@ class Backbone:
         """
         import torch
 
-        texts = [render(self.processor, sample) for sample in samples]
-        order = sorted(range(len(samples)), key=lambda i: (len(samples[i].images), len(texts[i])))
         answers = [""] * len(samples)
         with _evaluating(self.model), _seeded(seed), torch.inference_mode():
-            for start in range(0, len(order), batch_size):
-                rows = order[start : start + batch_size]
-                inputs = self._encode([texts[i] for i in rows], [samples[i] for i in rows])
+            for rows, inputs in self._batches(samples, batch_size, progress):
                 for i, answer in zip(rows, self._complete(inputs, max_new_tokens, temperature), strict=True):
                     answers[i] = answer
-                if progress:
-                    progress(min(start + batch_size, len(order)), len(order))
         return answers
+
+    def first_token_shares(
+        self,
+        samples: Sequence[Sample],
+        choices: Sequence[Sequence[int]],
+        batch_size: int = 16,
+        progress: Progress | None = None,
+    ) -> list[tuple[float, ...]]:
+        """How likely each answer begins with one of the tokens `choices[k]`: for each sample, a probability per choice.
+
+        `choices` are token ids; the probabilities of a choice's tokens are added up. Raises like `encode`.
+        """
+        import torch
+
+        found: list[tuple[float, ...]] = [()] * len(samples)
+        with _evaluating(self.model), torch.inference_mode():
+            for rows, inputs in self._batches(samples, batch_size, progress):
+                config = self._generation_config(1, 0.0)
+                config.output_logits = config.return_dict_in_generate = True
+                out = self.model.generate(**inputs.to(self.model.device), generation_config=config)
+                shares = out.logits[0].float().softmax(-1)  # (B, vocabulary)
+                parts = torch.stack([shares[:, list(tokens)].sum(-1) for tokens in choices], -1)  # (B, choices)
+                for i, part in zip(rows, parts.tolist(), strict=True):
+                    found[i] = tuple(part)
+        return found
+
+    @contextmanager
+    def sharing_pictures(self) -> Iterator[SharedPictures | None]:
+        """Within this block each different picture is looked at once, whichever prompts show it."""
+        from repic_cli.models.shared_pictures import shared_pictures
+
+        with shared_pictures(self.model) as self._shared:
+            try:
+                yield self._shared
+            finally:
+                self._shared = None
 
     def merge(self) -> None:
         """Put the adapter into the weights, in float32, and cast back to the model's type; nothing if there is none."""
@@ -98,8 +131,25 @@ class Backbone:
 
         self.model = merge(self.model)
 
+    def _batches(
+        self, samples: Sequence[Sample], batch_size: int, progress: Progress | None
+    ) -> Iterator[tuple[list[int], Any]]:
+        """The samples' numbers and tensors, batch by batch; samples of like length go together."""
+        texts = [render(self.processor, sample) for sample in samples]
+        order = sorted(range(len(samples)), key=lambda i: (len(samples[i].images), len(texts[i])))
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            inputs = self._encode([texts[i] for i in rows], [samples[i] for i in rows])
+            if self._shared is not None:
+                self._shared.expect(inputs)
+            yield rows, inputs
+            if progress:
+                progress(min(start + batch_size, len(order)), len(order))
+
     def _encode(self, texts: Sequence[str], samples: Sequence[Sample]) -> Any:
-        pictures = [[image.open() for image in sample.images] for sample in samples]
+        # A picture that stands in several prompts (the query, above all) is decoded once.
+        opened = {id(image): image.open() for sample in samples for image in sample.images}
+        pictures = [[opened[id(image)] for image in sample.images] for sample in samples]
         return self.processor(
             text=list(texts),
             images=pictures if any(pictures) else None,
@@ -110,6 +160,12 @@ class Backbone:
 
     def _complete(self, inputs: Any, max_new_tokens: int, temperature: float) -> list[str]:
         inputs = inputs.to(self.model.device)
+        config = self._generation_config(max_new_tokens, temperature)
+        tokens = self.model.generate(**inputs, generation_config=config)  # (B, P + C)
+        answers = tokens[:, inputs["input_ids"].shape[1] :]
+        return list(self.processor.tokenizer.batch_decode(answers, skip_special_tokens=True))
+
+    def _generation_config(self, max_new_tokens: int, temperature: float) -> Any:
         tokenizer = self.processor.tokenizer
         config = copy.deepcopy(self.model.generation_config)
         config.max_length = None
@@ -117,8 +173,7 @@ class Backbone:
         config.do_sample = temperature > 0
         config.temperature, config.top_p, config.top_k = (temperature or 1.0), 1.0, (0 if temperature > 0 else 50)
         config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-        tokens = self.model.generate(**inputs, generation_config=config)  # (B, P + C)
-        return list(tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
+        return config
 
 
 @contextmanager

@@ -7,7 +7,10 @@ embedded model, whose weights may change with a release of repic. So an adapter 
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from repic_cli.models.backbone import Backbone
 
 _ROWS = 4
 
@@ -25,6 +28,17 @@ def fingerprint(model: Any) -> str:
         digest.update(f"{name} {tuple(weight.shape)}".encode())
         rows = weight.detach()[:_ROWS].to("cpu", torch.bfloat16).contiguous()
         digest.update(rows.view(torch.int16).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def identity(backbone: Backbone) -> str:
+    """32 hex digits of the weights and of the adapter on them, for what is kept about one model's answers."""
+    digest = hashlib.blake2b(backbone.fingerprint.encode(), digest_size=16, person=b"repic-model")
+    if backbone.adapter is not None:
+        from repic_cli.models.adapters import WEIGHTS, adapter_folder
+
+        with (adapter_folder(backbone.adapter) / WEIGHTS).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "blake2b").digest())
     return digest.hexdigest()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from repic_cli.commands.caption import choose_model
+from repic_cli.captioning.opening import choose_model
 from repic_cli.config import resolve
 
 Repic = Callable[..., tuple[int, str, str]]

@@ -204,7 +204,7 @@ def test_full_disk_leaves_nothing(
     database.add(concept, "embedded", "embedded@test")  # with room again
 
 
-@pytest.mark.parametrize("size", [1_000, 20_000])
+@pytest.mark.parametrize("size", [1_000, 20_000, 33_000])
 def test_full_disk_leaves_no_new_database(tmp_path: Path, add: AddTo, size: int) -> None:
     with no_room_for(size), pytest.raises(DatabaseError, match=r"concepts\.db: .*disk .*full.* was changed"):
         ConceptDatabase(tmp_path / "new", create=True)
@@ -218,6 +218,12 @@ def test_full_disk_leaves_a_folder_that_was_there(tmp_path: Path) -> None:
     with no_room_for(1_000), pytest.raises(DatabaseError):
         ConceptDatabase(tmp_path / "mine", create=True)
     assert (tmp_path / "mine").is_dir()
+
+
+def test_a_database_with_tables_is_no_beginning(tmp_path: Path) -> None:
+    with ConceptDatabase(tmp_path / "db", create=True) as database:
+        assert not schema.is_beginning(database.path), "its tables may be in the log yet"
+    assert not schema.is_beginning(database.path)
 
 
 @contextmanager

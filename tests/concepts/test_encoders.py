@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from repic_cli.concepts.encoders import FOLDER, build_encoder
+from repic_cli.concepts.encoders import FOLDER, build_encoder, open_clip_encoder
 from repic_plugins.errors import ModelError, OptionError, PluginError
 from repic_plugins.registry import PluginRegistry
 
@@ -127,3 +127,72 @@ def test_a_folder_that_would_fetch_a_tower(registry: PluginRegistry, tmp_path: P
 def test_a_device_that_is_not_there(registry: PluginRegistry) -> None:
     with pytest.raises(ModelError, match="cannot be put on"):
         build_encoder(registry, "embedded", "cuda:93")
+
+
+@pytest.fixture
+def siglip(tmp_path: Path) -> Path:
+    """A tiny model built as SigLIP 2 is in open_clip: a timm tower with attention pooling, squashed pictures."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    real = open_clip.get_model_config("ViT-B-16-SigLIP2")
+    tower = {**real["vision_cfg"], "timm_model_name": "test_vit", "image_size": 160}
+    text = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1, "no_causal_mask": True}
+    config = {**real, "embed_dim": 64, "vision_cfg": tower, "text_cfg": {**text, "proj_type": "linear"}}
+    preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
+    folder = tmp_path / "siglip"
+    folder.mkdir()
+    torch.manual_seed(0)
+    arguments = {key: value for key, value in config.items() if key != "custom_text"}
+    save_file(open_clip.CustomTextCLIP(**arguments).state_dict(), folder / "open_clip_model.safetensors")
+    content = {"model_cfg": config, "preprocess_cfg": preprocess}
+    (folder / "open_clip_config.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_siglip_is_read_as_open_clip_reads_it(siglip: Path) -> None:
+    import open_clip
+    import torch
+
+    ours = open_clip_encoder(model=str(siglip), device="cpu")
+    model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{siglip}", return_transform=True)
+    model.eval()
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 200, 3), np.uint8))
+    with torch.no_grad():
+        plain = model.encode_image(preprocess(picture)[None], normalize=True).numpy()
+    np.testing.assert_allclose(plain, ours.encode([picture]), atol=1e-5)
+    half = open_clip_encoder(model=str(siglip), device="cpu", dtype="bfloat16").encode([picture])
+    assert half.dtype == np.float32
+    assert float((half * plain).sum()) > 0.99
+    with pytest.raises(OptionError, match="dtype 'int8'"):
+        open_clip_encoder(model=str(siglip), dtype="int8")
+
+
+def test_siglip_goes_by_its_name(registry: PluginRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(OptionError, match="has no weights 'web'; did you mean webli"):
+        build_encoder(registry, "ViT-B-16-SigLIP2:web")
+
+
+def test_smaller_batches_when_memory_is_short(encoder: OpenClipEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    pictures, sizes = colours("red", "green", "blue", "white", "black"), []
+    whole = encoder._vectors
+
+    def short(images: list[Image.Image]) -> np.ndarray:
+        sizes.append(len(images))
+        if len(images) > most:
+            raise torch.OutOfMemoryError("no room")
+        return whole(images)
+
+    expected = encoder.encode(pictures)
+    monkeypatch.setattr(encoder, "_vectors", short)
+    monkeypatch.setattr(encoder, "batch_size", 4)
+    most = 1
+    np.testing.assert_allclose(encoder.encode(pictures), expected, atol=1e-5)
+    assert sizes == [4, 2, 1, 1, 1, 1, 1]
+    most = 0
+    with pytest.raises(ModelError, match="no memory for one picture"):
+        encoder.encode(pictures)

@@ -14,36 +14,17 @@ from PIL import Image
 from repic_cli.concepts.adding import add_concept
 from repic_cli.concepts.concept import NewConcept
 from repic_cli.concepts.pictures import read_picture
-from repic_cli.concepts.search import Index, Retriever
+from repic_cli.concepts.search import Retriever
 from repic_cli.concepts.store import ConceptDatabase
 from repic_cli.embedded.world import Identity, identities, pick, render_reference, render_scene
 from repic_plugins.errors import DatabaseError, DataError, OptionError
 from repic_plugins.registry import PluginRegistry
+from repic_plugins.types import Proposal
 
 if TYPE_CHECKING:
     from repic_cli.concepts.encoders import OpenClipEncoder
 
 Things = Callable[..., list[tuple[Identity, Path]]]
-
-
-def test_search_is_exact_and_sorted() -> None:
-    rng = np.random.default_rng(0)
-    vectors = rng.normal(size=(50, 8)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    index = Index(np.stack([np.arange(50), np.arange(50) // 2], 1), vectors)
-    queries = vectors[[3, 7]]
-    found = index.above(queries, 0.3)
-    cosines = queries @ vectors.T
-    assert {(query, row) for _, query, row in found} == set(zip(*map(list, np.nonzero(cosines >= 0.3)), strict=True))
-    scores = [score for score, _, _ in found]
-    assert scores == sorted(scores, reverse=True)
-    assert index.nearest(queries)[0] == pytest.approx(1)
-    assert index.above(queries, 1.1) == []
-
-
-def test_the_threshold_itself_counts() -> None:
-    index = Index(np.array([[1, 1]]), np.array([[1, 0]], np.float32))
-    assert len(index.above(np.array([[0.5, 0]], np.float32), 0.5)) == 1
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +118,80 @@ def test_several_pictures_of_a_concept_give_one_hit(
         (hit,) = retriever.find(Image.open(first).convert("RGB")).hits
         assert (hit.concept.name, hit.picture.source) == ("bo", first.name)
         assert hit.score > 0.9
+
+
+class Fixed:
+    """A detector whose answers the test chooses (plugins give what they like)."""
+
+    def __init__(self, *boxes: tuple[float, float, float, float]) -> None:
+        self.boxes = boxes
+
+    def propose(self, image: Image.Image) -> list[Proposal]:
+        return [Proposal(box, 0.5, "thing") for box in self.boxes]
+
+
+def test_proposals_are_cut_to_the_picture(
+    mine: tuple[ConceptDatabase, list[Identity]], encoder: OpenClipEncoder
+) -> None:
+    database, members = mine
+    picture = Image.fromarray(render_scene(np.random.default_rng(5), members[:1]).image)
+    whole = (0.0, 0.0, 112.0, 112.0)
+    nan = float("nan")
+    detector = Fixed((-50, -50, 500, 500), (200, 200, 300, 300), (5, 5, 5, 90), (9, 9, 3, 3), (nan, 0, 10, 10))
+    assert [proposal.box for proposal in Retriever(database, encoder, detector).propose(picture)] == [whole]
+    assert [proposal.box for proposal in Retriever(database, encoder, Fixed()).propose(picture)] == [whole]
+    dot = Image.new("RGB", (1, 1), "red")
+    assert Retriever(database, encoder, Fixed((0, 0, 1, 1))).find(dot).places == 1
+
+
+def test_several_pictures_at_once_are_as_one_by_one(
+    mine: tuple[ConceptDatabase, list[Identity]], encoder: OpenClipEncoder, registry: PluginRegistry
+) -> None:
+    database, members = mine
+    retriever = Retriever(database, encoder, registry.build("detector", "grid"))
+    rng = np.random.default_rng(7)
+    pictures = [Image.fromarray(render_scene(rng, members[i : i + 2]).image) for i in range(4)]
+    together = retriever.find_many(pictures)
+    for picture, found in zip(pictures, together, strict=True):
+        alone = retriever.find(picture)
+        assert [(hit.concept.name, hit.box) for hit in alone.hits] == [
+            (hit.concept.name, hit.box) for hit in found.hits
+        ]
+        assert alone.places == found.places
+    assert retriever.find_many([]) == []
+
+
+def test_what_is_rejected_is_told_with_its_reason(
+    mine: tuple[ConceptDatabase, list[Identity]], encoder: OpenClipEncoder
+) -> None:
+    database, members = mine
+    picture = Image.fromarray(render_scene(np.random.default_rng(5), members[:1]).image)
+    whole = Fixed((0, 0, 112, 112))
+    near = Retriever(database, encoder, whole, threshold=-1).find(picture)
+    (hit,) = near.hits
+    assert hit.label == "thing"
+    assert {one.reason for one in near.rejected} == {f"{hit.concept.name} is nearer at this place"}
+    far = Retriever(database, encoder, whole, threshold=1).find(picture)
+    assert {one.reason for one in far.rejected} == {"not near enough"}
+    assert far.nearest == far.rejected[0].hit
+    assert far.nearest is not None
+    assert far.nearest.concept.name == hit.concept.name
+
+
+def test_concepts_count_from_the_moment_they_are_there(
+    mine: tuple[ConceptDatabase, list[Identity]], encoder: OpenClipEncoder, registry: PluginRegistry, things: Things
+) -> None:
+    """A retriever lives long, in a notebook or a server; others add and remove meanwhile."""
+    database, members = mine
+    retriever = Retriever(database, encoder, registry.build("detector", "grid"))
+    (identity, path) = next(pair for pair in things(9, seed=21) if pair[0] not in members)
+    scene = Image.fromarray(render_scene(np.random.default_rng(1), [identity]).image)
+    assert "fresh" not in {hit.concept.name for hit in retriever.find(scene).hits}
+    add_concept(database.folder, registry, "fresh", [path])
+    assert "fresh" in {hit.concept.name for hit in retriever.find(scene).hits}
+    with ConceptDatabase(database.folder) as other:
+        other.remove("fresh")
+    assert "fresh" not in {hit.concept.name for hit in retriever.find(scene).hits}
 
 
 def test_empty_database(tmp_path: Path, encoder: OpenClipEncoder, registry: PluginRegistry) -> None:

@@ -57,7 +57,7 @@ def test_options_go_to_their_rewards():
     assert options == {"ict": {"min_chars": "100", "absent_penalty": "0.5"}, "x": {"text": "a=b.c"}}
     specs = with_options([RewardSpec("ict", 2.0, {"mode": "paper"}), RewardSpec("oct")], {"ict": {"min_chars": 1}})
     assert specs == [RewardSpec("ict", 2.0, {"mode": "paper", "min_chars": 1}), RewardSpec("oct")]
-    with pytest.raises(OptionError, match="reward 'itc' is not selected; selected: .*ict"):
+    with pytest.raises(OptionError, match=r"reward 'itc' is not selected; selected: .*ict"):
         with_options([RewardSpec("ict")], {"itc": {"min_chars": "1"}})
 
 

@@ -109,10 +109,12 @@ class OctTask:
 
     def build(self, record: Record, rng: Random) -> Sample:
         _expect(record, YesNo, references=1)
+        return self.build_question(record, rng.choice(self.templates["oct"]["questions"]), rng)
+
+    def build_question(self, record: Record, question: str, rng: Random) -> Sample:
+        """The same prompt around one wording, for records without an answer (`repic caption --verify`)."""
         name = tag(record.references[0].name)
-        table = self.templates["oct"]
-        question = rng.choice(table["questions"]).format(name=name)
-        instruction = table["system"].format(name=name, question=question)
+        instruction = self.templates["oct"]["system"].format(name=name, question=question.format(name=name))
         return assemble(record, instruction, self.templates, rng)
 
 
