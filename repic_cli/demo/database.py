@@ -37,17 +37,22 @@ def fill_database(folder: Path, registry: PluginRegistry, things: Sequence[Thing
 def caption_queries(
     backbone: Backbone, registry: PluginRegistry, folder: Path, queries: Sequence[Query]
 ) -> list[dict[str, Any]]:
-    """What `repic caption` does: for each picture the caption, and the concepts that retrieval found in it."""
-    from repic_cli.captioning.captioner import Captioner
+    """What `repic caption` does: for each picture the caption, and the concepts found in it that the model confirms."""
+    from repic_cli.captioning.calibration import calibrated
+    from repic_cli.captioning.captioner import MAX_CONCEPTS, Captioner
     from repic_cli.captioning.results import CaptionResult
+    from repic_cli.captioning.verification import Verifier
     from repic_cli.concepts.encoders import build_encoder
     from repic_cli.concepts.search import Retriever
     from repic_cli.concepts.store import ConceptDatabase
 
     encoder = build_encoder(registry, ENCODER)
     with ConceptDatabase(folder) as database:
-        retriever = Retriever(database, encoder, registry.build("detector", DETECTOR))
-        captioner = Captioner(backbone, database, retriever)
+        retriever = Retriever(database, encoder, registry.build("detector", DETECTOR), most=2 * MAX_CONCEPTS)
+        verifier = Verifier(backbone)
+        calibration = calibrated(database, verifier, encoder)
+        verifier.threshold = calibration.threshold
+        captioner = Captioner(backbone, database, retriever, verifier, calibration=calibration)
         results = captioner.caption_many([query.path for query in queries], skip=False)
         return [_plain(result) for result in results if isinstance(result, CaptionResult)]
 
