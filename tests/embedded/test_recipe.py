@@ -70,7 +70,7 @@ def test_lessons_are_encoded_as_the_processor_and_model_do(parts: tuple[Any, Any
         positions, _ = model.model.get_rope_index(
             theirs["input_ids"],
             theirs["mm_token_type_ids"],
-            image_grid_thw=theirs["image_grid_thw"],
+            image_grid_thw=theirs.get("image_grid_thw"),
             attention_mask=theirs["attention_mask"],
         )
         assert torch.equal(positions[:, 0, :length], torch.tensor(ours.positions).T)
