@@ -11,7 +11,7 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -123,6 +123,18 @@ def main(args: Sequence[str] | None = None) -> None:
         line, code = explain(error)
         typer.echo(line, err=True)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def run_module(command: Callable[..., None]) -> None:
+    """A command of its own, as `python -m repic_cli.evaluation.study`; errors come as one line, as those of `repic`."""
+    from repic_plugins.errors import RepicError
+
+    try:
+        typer.run(command)
+    except RepicError as error:
+        line, code = explain(error)
+        typer.echo(line, err=True)
+        sys.exit(code)
 
 
 def explain(error: BaseException) -> tuple[str, int]:

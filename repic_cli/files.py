@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 
 @contextmanager
@@ -22,19 +23,19 @@ def naming(path: str | Path) -> Iterator[None]:
         raise
 
 
-def write_file(path: str | Path, content: str | bytes) -> None:
-    """Write text (UTF-8) or bytes beside `path`, then put it in place of `path` in one step. Makes the folder.
+@contextmanager
+def replacing(path: str | Path) -> Iterator[BinaryIO]:
+    """A file to write beside `path`, put in place of `path` in one step at the end. Makes the folder.
 
     Raises `OSError` that names `path`; what was at `path` is then untouched and nothing is left beside it.
     """
     path = Path(path)
-    data = content.encode("utf-8") if isinstance(content, str) else content
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with partial.open("wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
@@ -42,3 +43,9 @@ def write_file(path: str | Path, content: str | bytes) -> None:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
             raise
+
+
+def write_file(path: str | Path, content: str | bytes) -> None:
+    """Write text (UTF-8) or bytes as `replacing` does."""
+    with replacing(path) as file:
+        file.write(content.encode("utf-8") if isinstance(content, str) else content)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from repic_cli.concepts.index_kinds import FaissIndex, library
-from repic_cli.files import naming
+from repic_cli.files import replacing
 from repic_plugins.text import clean
 
 if TYPE_CHECKING:
@@ -63,32 +63,21 @@ def index_path(folder: Path, encoder: str) -> Path:
 def write_index(path: Path, description: Description, ids: Ids, index: FaissIndex) -> None:
     """Write the file beside `path`, then put it in its place in one step. Raises `OSError` that names it."""
     faiss = library()
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with naming(path):
-        path.parent.mkdir(exist_ok=True)
-        try:
-            with partial.open("wb") as file:
-                digest = hashlib.sha256()
+    with replacing(path) as file:
+        digest = hashlib.sha256()
 
-                def put(data: bytes) -> int:
-                    digest.update(data)
-                    file.write(data)
-                    return len(data)
+        def put(data: bytes) -> int:
+            digest.update(data)
+            file.write(data)
+            return len(data)
 
-                put(_MAGIC)
-                put(np.ascontiguousarray(ids, "<i8").tobytes())
-                faiss.write_index(index.index, faiss.PyCallbackIOWriter(put))
-                text = json.dumps(asdict(description)).encode()
-                put(text)
-                put(struct.pack("<Q", len(text)))
-                file.write(digest.digest())
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except BaseException:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
-            raise
+        put(_MAGIC)
+        put(np.ascontiguousarray(ids, "<i8").tobytes())
+        faiss.write_index(index.index, faiss.PyCallbackIOWriter(put))
+        text = json.dumps(asdict(description)).encode()
+        put(text)
+        put(struct.pack("<Q", len(text)))
+        file.write(digest.digest())
 
 
 def read_index(path: Path, encoder: str, dimension: int) -> tuple[Description, Ids, FaissIndex]:

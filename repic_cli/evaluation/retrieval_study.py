@@ -160,20 +160,7 @@ class Study:
         return retriever, verifier
 
 
-def run() -> None:
-    """The command; errors come as one line, as those of `repic`."""
-    import sys
-
-    from repic_cli.app import explain
-    from repic_plugins.errors import RepicError
-
-    try:
-        typer.run(main)
-    except RepicError as error:
-        line, code = explain(error)
-        typer.echo(line, err=True)
-        sys.exit(code)
-
-
 if __name__ == "__main__":
-    run()
+    from repic_cli.app import run_module
+
+    run_module(main)
