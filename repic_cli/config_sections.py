@@ -91,6 +91,10 @@ class DataSection(Section):
     """Task -> weight of its share of the samples. A layer that gives this table replaces it whole."""
     references: dict[Annotated[int, Field(ge=1)], NotNegative] = Field(default_factory=lambda: {1: 0.5, 2: 0.3, 3: 0.2})
     """Reference pictures in a prompt that names concepts -> weight. A layer that gives it replaces it whole."""
+    absent: Share = 0.0
+    """Share of the prompts with fewer than `max_references` references that show one more, not in the picture."""
+    strangers: Share = 0.2
+    """Share of the naming prompts whose picture also has an object that no reference shows."""
     max_references: Count = 3
     """The most reference pictures of a prompt. The paper trains with at most 3."""
     templates: Path | None = None

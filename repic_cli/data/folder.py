@@ -81,12 +81,21 @@ def read_folder(path: str | Path) -> Folder:
 
 
 def folder_records(
-    folder: Folder, count: int, mix: Mapping[str, float], references: Mapping[int, float], seed: int
+    folder: Folder,
+    count: int,
+    mix: Mapping[str, float],
+    references: Mapping[int, float],
+    seed: int,
+    *,
+    absent: float = 0.0,
+    strangers: float = 0.0,
+    most: int = 3,
 ) -> list[Record]:
     """`count` records that follow the weights of tasks and of reference pictures; the same for the same `seed`.
 
-    Tasks that a folder cannot teach are left out of the mix, and so are more references than there are concepts.
-    Raises `DataError` if nothing is left.
+    `absent` is the share of the prompts with fewer than `most` references that show one more, not in the picture;
+    `strangers` the share whose picture also has a concept that nothing names. Tasks that a folder cannot teach are
+    left out of the mix, and so are more concepts than there are. Raises `DataError` if nothing is left.
     """
     possible = {task: mix.get(task, 0.0) for task in TASKS}
     if len(folder.concepts) < 2:
@@ -98,7 +107,8 @@ def folder_records(
     records = [maker.same_or_not(index) for index in range(shares.get("oct", 0))]
     sizes = {n: weight for n, weight in references.items() if n <= len(folder.concepts) and weight > 0}
     for size, share in apportion(shares.get("ict", 0), sizes or {1: 1.0}).items():
-        records += [maker.naming(size, index) for index in range(share)]
+        missing = absent if size < most else 0.0
+        records += [maker.naming(size, index, missing, strangers) for index in range(share)]
     return records
 
 
@@ -121,22 +131,32 @@ class _Maker:
             query = self.rng.choice(self.rng.choice(self.near[concept.name] if hard else others).images)
         return Record(f"oct-{index}", "oct", query, (_reference(concept, reference),), YesNo(yes))
 
-    def naming(self, size: int, index: int) -> Record:
-        """One picture of a concept, or several concepts side by side, to be captioned with their names."""
+    def naming(self, size: int, index: int, absent: float = 0.0, strangers: float = 0.0) -> Record:
+        """One picture of a concept, or several concepts side by side, to be captioned with their names.
+
+        With probability `strangers` one more concept is in the picture, and with `absent` one more in the references.
+        """
         chosen = [self._next()]
         while len(chosen) < size:
             pool = self.pairs if len(self.pairs) >= size else list(self.folder.concepts)
             chosen.append(self.rng.choice([concept for concept in pool if concept not in chosen]))
-        references, queries = [], []
+        others = [concept for concept in self.folder.concepts if concept not in chosen]
+        self.rng.shuffle(others)
+        unknown = [others.pop()] if others and self.rng.random() < strangers else []
+        missing = [others.pop()] if others and self.rng.random() < absent else []
+        references, queries = [], [self.rng.choice(concept.images) for concept in unknown]
         for concept in chosen:
             # A concept with a single picture is shown by the picture itself.
             pictures = self.rng.sample(concept.images, 2) if len(concept.images) > 1 else [*concept.images] * 2
             references.append(_reference(concept, pictures[0]))
             queries.append(pictures[1])
+        references += [_reference(concept, self.rng.choice(concept.images)) for concept in missing]
         self.rng.shuffle(references)
-        query: ImageRef = queries[0] if size == 1 else SideBySide(tuple(queries))
-        answer = Names(tuple(reference.name for reference in references))
-        meta = {"composite": True} if size > 1 else {}
+        self.rng.shuffle(queries)
+        query: ImageRef = queries[0] if len(queries) == 1 else SideBySide(tuple(queries))
+        gone = tuple(concept.name for concept in missing)
+        answer = Names(tuple(one.name for one in references if one.name not in gone), gone)
+        meta = {"composite": True} if len(queries) > 1 else {}
         return Record(f"ict-{size}-{index}", "ict", query, tuple(references), answer, meta=meta)
 
     def _next(self) -> Concept:

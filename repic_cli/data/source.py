@@ -85,11 +85,11 @@ def _embedded(section: DataSection, wanted: Collection[str]) -> Loaded:
         if task != "ict":
             records += world.records(task, share, section.seed)  # type: ignore[arg-type]
             continue
-        if section.references == world.TRAIN_REFERENCES:  # then also with references that are not in the picture
-            records += world.records("ict", share, section.seed)
-            continue
         for size, part in apportion(share, section.references).items():
-            records += world.records("ict", part, section.seed, concepts=size)
+            absent = section.absent if size < section.max_references else 0.0
+            records += world.records(
+                "ict", part, section.seed, concepts=size, absent=absent, strangers=section.strangers
+            )
     return Loaded(tuple(records), "embedded", tuple(notes))
 
 
@@ -103,7 +103,16 @@ def _folder(path: Path, section: DataSection, wanted: Collection[str]) -> Loaded
         notes.append(f"{path}: a folder of pictures has no records for {', '.join(lost)}: left out of the mix")
     if len(folder.concepts) < 2 and "oct" in mix:
         notes.append(f"{path}: one concept only, so there is nothing that is not it: no oct records")
-    records = folder_records(folder, section.count, mix, section.references, section.seed)
+    records = folder_records(
+        folder,
+        section.count,
+        mix,
+        section.references,
+        section.seed,
+        absent=section.absent,
+        strangers=section.strangers,
+        most=section.max_references,
+    )
     return Loaded(tuple(records), "folder", (*notes, *folder.notes))
 
 

@@ -37,6 +37,8 @@ LOOKALIKE_SHARE = 0.3
 """How often a distractor differs from the wanted object in one attribute only."""
 TRAIN_REFERENCES = {1: 0.5, 2: 0.3, 3: 0.2}
 """Number of references of an ICT record when it is not given: at most 3, as in the paper."""
+STRANGERS = 0.2
+"""How often a picture of fewer than four named objects has one that nothing names."""
 
 
 @cache
@@ -89,20 +91,39 @@ def _held_out_names() -> frozenset[str]:
     return frozenset(first_names("held_out"))
 
 
-def records(kind: Kind, count: int, seed: int, split: Split = "train", concepts: int | None = None) -> list[Record]:
-    """`count` records of one kind; `concepts` fixes the number of references of ict records (1 to 7)."""
-    stream = record_stream(kind, seed, split, concepts)
+def records(
+    kind: Kind,
+    count: int,
+    seed: int,
+    split: Split = "train",
+    concepts: int | None = None,
+    *,
+    absent: float = 0.0,
+    strangers: float = STRANGERS,
+) -> list[Record]:
+    """`count` records of one kind. See `record_stream`."""
+    stream = record_stream(kind, seed, split, concepts, absent=absent, strangers=strangers)
     return [next(stream) for _ in range(count)]
 
 
 def record_stream(
-    kind: Kind, seed: int | tuple[int, ...], split: Split = "train", concepts: int | None = None
+    kind: Kind,
+    seed: int | tuple[int, ...],
+    split: Split = "train",
+    concepts: int | None = None,
+    *,
+    absent: float = 0.0,
+    strangers: float = STRANGERS,
 ) -> Iterator[Record]:
-    """Records without end."""
+    """Records without end.
+
+    Of ict records, `concepts` fixes the number of references that are in the picture (1 to 7), `absent` is the share
+    that show one more, which is not, and `strangers` the share with an object in the picture that nothing names.
+    """
     makers: dict[str, Callable[[np.random.Generator, Split, str], Record]] = {
         "oct": _oct,
         "vlt": _vlt,
-        "ict": partial(_ict, concepts=concepts),
+        "ict": partial(_ict, concepts=concepts, absent=absent, strangers=strangers),
         "caption": _caption,
         "where": _where,
     }
@@ -203,20 +224,22 @@ def _caption(rng: np.random.Generator, split: Split, key: str) -> Record:
     return Record(key, "caption", _image(scene.image, key), meta=_meta(scene))
 
 
-def _ict(rng: np.random.Generator, split: Split, key: str, concepts: int | None) -> Record:
+def _ict(
+    rng: np.random.Generator, split: Split, key: str, concepts: int | None, absent: float, strangers: float
+) -> Record:
     """References that are in the picture, at times one that is not, at times a stranger in the picture."""
     pool = identities(split)
     count = concepts or _count(rng, TRAIN_REFERENCES)
     members = pick(rng, pool, count)
-    strangers = pick(rng, pool, 1, without=members) if rng.random() < 0.2 and count < 4 else []
-    absent = []
-    if concepts is None and count < 3 and rng.random() < 0.15:
-        absent = pick(rng, pool, 1, without=[*members, *strangers])
-    shown = _shuffled(rng, [*members, *absent])
+    unknown = pick(rng, pool, 1, without=members) if rng.random() < strangers and count < 4 else []
+    missing = []
+    if absent and rng.random() < absent:
+        missing = pick(rng, pool, 1, without=[*members, *unknown])
+    shown = _shuffled(rng, [*members, *missing])
     names = dict(zip(shown, draw_names(rng, len(shown), split), strict=True))
-    scene = render_scene(rng, _shuffled(rng, [*members, *strangers]))
+    scene = render_scene(rng, _shuffled(rng, [*members, *unknown]))
     references = tuple(_reference(rng, identity, names[identity], key) for identity in shown)
     # Required names follow the order of the references, not that of the scene.
-    required = tuple(names[identity] for identity in shown if identity not in absent)
-    answer = Names(required, tuple(names[identity] for identity in absent))
+    required = tuple(names[identity] for identity in shown if identity not in missing)
+    answer = Names(required, tuple(names[identity] for identity in missing))
     return Record(key, "ict", _image(scene.image, key), references, answer, meta=_meta(scene, names))

@@ -80,6 +80,24 @@ def test_names_of_one_and_of_several(things: Path) -> None:
             assert not {part.key for part in record.image.parts} & {r.image.key for r in record.references}
 
 
+def test_absent_concepts_and_strangers(things: Path) -> None:
+    records = folder_records(read_folder(things), 400, {"ict": 1}, REFERENCES, 0, absent=0.5, strangers=0.25, most=3)
+    more = Counter[str]()
+    for record in records:
+        assert isinstance(record.answer, Names)
+        shown = {reference.name for reference in record.references}
+        assert shown == {*record.answer.required, *record.answer.absent}
+        assert len(record.references) <= 3
+        parts = record.image.parts if isinstance(record.image, SideBySide) else (record.image,)
+        there = {owner(part) for part in parts}
+        assert there >= set(record.answer.required)
+        assert not there & set(record.answer.absent)
+        more["absent"] += len(record.answer.absent)
+        more["strangers"] += len(there - shown)
+    assert 110 < more["absent"] < 190  # half of the three quarters with room for one more
+    assert 70 < more["strangers"] < 130
+
+
 def test_same_seed_same_records(things: Path) -> None:
     assert make(things) == make(things)
     assert make(things) != make(things, seed=1)

@@ -57,15 +57,17 @@ def test_oct_is_balanced_and_true() -> None:
 
 
 def test_ict_names_are_those_of_the_scene() -> None:
-    absent = 0
-    for row in records("ict", 200, 0):
+    absent = strangers = 0
+    for row in records("ict", 200, 0, absent=0.5, strangers=0.3):
         assert isinstance(row.answer, Names)
         named = {thing["name"] for thing in row.meta["objects"] if thing["name"]}
         assert named == set(row.answer.required)
         assert [reference.name for reference in row.references if reference.name in named] == list(row.answer.required)
-        assert len(row.references) <= 3
+        assert len(row.references) == len(row.answer.required) + len(row.answer.absent) <= 4
         absent += len(row.answer.absent)
-    assert absent > 5
+        strangers += len(row.meta["objects"]) - len(named)
+    assert 80 < absent < 120
+    assert 40 < strangers < 80
     for count in (1, 2, 4, 7):
         for row in records("ict", 5, 0, concepts=count):
             assert isinstance(row.answer, Names)
