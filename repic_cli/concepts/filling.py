@@ -123,7 +123,8 @@ class _Filler:
         self, folder: str | Path, registry: PluginRegistry, drafts: Sequence[Draft], report: Report, options: Options
     ) -> None:
         self.registry, self.report, self.options = registry, report, options
-        given = any(picture.vector is not None for draft in drafts for picture in draft.pictures)
+        vectors = [picture.vector for draft in drafts for picture in draft.pictures if picture.vector is not None]
+        given = any(len(vector) == DIMENSION for vector in vectors)
         self.choice = settle_encoder(folder, options.encoder, default=ENCODER if given else EMBEDDED)
         self.model: Encoder | None = None
         self.reuse = False

@@ -67,7 +67,7 @@ def test_a_life_of_a_database(repic: Repic, tmp_path: Path, things: Path, photo:
     assert "pictures: 3" in repic("stats", db)[1]
 
     assert repic("export", db, tmp_path / "out")[0] == 0
-    code, out, _ = repic("import", tmp_path / "again", tmp_path / "out", "--encoder", "embedded", "--json")
+    code, out, _ = repic("import", tmp_path / "again", tmp_path / "out", "--json")
     assert (code, json.loads(out)[0]["added"]) == (0, 2)
     assert json.loads(repic("show", tmp_path / "again", "bo", "--json")[1])["name"] == "Bobo"
 
