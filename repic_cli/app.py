@@ -25,6 +25,7 @@ COMMANDS = {
     "train": "Post-train a model with verifiable rewards (GRPO).",
     "caption": "Caption pictures with the names of your own concepts.",
     "db": "Keep the database of your personal concepts.",
+    "eval": "Score captions, make them for scoring, and let a judge compare them.",
     "rewards": "List, show and replay rewards.",
     "tasks": "List and show the training tasks.",
     "plugins": "List, check and write plugins.",
