@@ -37,11 +37,12 @@ def read_bytes(path: Path) -> bytes:
     if not path.is_file():  # a pipe or a device would be read for ever
         raise DataError(f"{path}: not a file")
     try:
+        large = path.stat().st_size > MAX_BYTES
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = b"" if large else file.read(MAX_BYTES + 1)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    if len(data) > MAX_BYTES:
+    if large or len(data) > MAX_BYTES:
         raise DataError(f"{path}: larger than {MAX_BYTES >> 20} MiB; split it")
     kind = _kind(data)
     if kind:

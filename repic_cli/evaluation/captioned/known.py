@@ -58,7 +58,7 @@ class Known:
         number = self._by_key.get(key)
         if number is not None:
             return number
-        number = self._by_fold.get(fold(key))
+        number = self._by_fold.get(fold(key)) if self.from_database else None
         return number if number is not None and number < self.from_database else None
 
     def number(self, key: str) -> int:
@@ -75,7 +75,8 @@ def known_concepts(rows: Iterable[CaptionRow], database: Sequence[KnownConcept] 
     """The concepts of a database, and those that the rows name or show beyond it, with what rows tell of them."""
     known = Known()
     for concept in database:
-        known.add(concept)
+        if known.find(concept.key) is None:  # two databases may have it
+            known.add(concept)
     known.from_database = len(known.concepts)
     told: dict[str, KnownConcept] = {}
     keys: dict[str, None] = {}

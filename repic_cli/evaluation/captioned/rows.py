@@ -151,7 +151,10 @@ def _array(text: str, start: int) -> Iterator[tuple[int, Any]]:
             at = _after_blanks(text, at + 1)
         elif not text.startswith("]", at):
             what = "the file ends before it" if at >= len(text) else "no comma before it"
-            yield number, DataError(f"(line {text.count(chr(10), 0, at) + 1}) {what}, and nothing behind it can be read")
+            yield (
+                number,
+                DataError(f"(line {text.count(chr(10), 0, at) + 1}) {what}, and nothing behind it can be read"),
+            )
             return
     if _after_blanks(text, at + 1) < len(text):
         yield number, DataError("there is something behind the end of the array")
