@@ -1,4 +1,4 @@
-"""Both protocols: the paper's to the digit on the released captions, the strict one on cases, and what they differ in."""
+"""Both protocols: the paper's to the digit on the released captions, the strict one on cases, and their differences."""
 
 from __future__ import annotations
 

@@ -140,9 +140,8 @@ def _array(text: str, start: int) -> Iterator[tuple[int, Any]]:
         try:
             value, at = decode(text, at)
         except (ValueError, RecursionError) as error:
-            line = text.count("\n", 0, at) + 1
             what = "the file ends in the middle of it" if _is_cut(text, error) else f"not JSON ({_json_problem(error)})"
-            yield number, DataError(f"(line {line}) {what}, and nothing behind it can be read")
+            yield number, _lost(text, at, what)
             return
         yield number, value
         at = _after_blanks(text, at)
@@ -150,14 +149,17 @@ def _array(text: str, start: int) -> Iterator[tuple[int, Any]]:
         if text.startswith(",", at):
             at = _after_blanks(text, at + 1)
         elif not text.startswith("]", at):
-            what = "the file ends before it" if at >= len(text) else "no comma before it"
             yield (
                 number,
-                DataError(f"(line {text.count(chr(10), 0, at) + 1}) {what}, and nothing behind it can be read"),
+                _lost(text, at, "the file ends before it" if at >= len(text) else "there is no comma before it"),
             )
             return
     if _after_blanks(text, at + 1) < len(text):
         yield number, DataError("there is something behind the end of the array")
+
+
+def _lost(text: str, at: int, what: str) -> DataError:
+    return DataError(f"{what} (line {text.count(chr(10), 0, at) + 1}), and nothing behind it can be read")
 
 
 def _is_cut(text: str, error: BaseException) -> bool:
