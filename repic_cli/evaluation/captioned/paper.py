@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from repic_cli.evaluation.captioned.rows import CaptionRow
@@ -49,20 +50,18 @@ class PaperRule:
         text = caption.replace(END, "")
         if self.case == "fold":
             text = text.lower()
-        found = set()
-        for word in set(text.split()):
-            token = word.strip(STRIPPED)
-            if token in self.pool:
-                found.add(token)
-            elif token.startswith("<") and token.endswith(">") and token[1:-1] in self.pool:
-                found.add(token[1:-1])
-        return found
+        find = self._forms.get
+        return {key for word in set(text.split()) if (key := find(word.strip(STRIPPED))) is not None}
+
+    @cached_property
+    def _forms(self) -> dict[str, str]:
+        """Each token that names a key of the pool."""
+        return {token: key for key in self.pool for token in (key, f"<{key}>")}
 
 
 def case_for(rows: Sequence[CaptionRow]) -> Case:
-    """Which of the published scripts a file belongs to, by how many concepts most of its rows name."""
-    counts = [len(row.targets) for row in rows if row.targets]
-    return "keep" if counts and max(set(counts), key=counts.count) == KEPT_FOR else "fold"
+    """Which of the published scripts a file belongs to: that for two concepts if all its rows name two."""
+    return "keep" if {len(row.targets) for row in rows if row.targets} == {KEPT_FOR} else "fold"
 
 
 def paper_rule(rows: Sequence[CaptionRow], case: Case | None = None, pool: Collection[str] | None = None) -> PaperRule:
