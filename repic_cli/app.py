@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 
 COMMANDS = {
     "demo": "Show the whole loop on the embedded model: measure, train, measure again, caption, report.",
+    "data": "Build, import, export, check and show training records.",
     "train": "Post-train a model with verifiable rewards (GRPO).",
     "caption": "Caption pictures with the names of your own concepts.",
     "db": "Keep the database of your personal concepts.",

@@ -1,0 +1,156 @@
+"""A build: scan the sources, share out, make the records, write. It goes on where it was stopped.
+
+What a scan found is kept in `.building/` until the end, and pictures that are written out stay; records and manifest
+appear only when all is done, the manifest last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from repic_cli.data.building.compose import Refused, compose, shares
+from repic_cli.data.building.manifest import MANIFEST, make_manifest, read_manifest
+from repic_cli.data.building.options import BuildOptions
+from repic_cli.data.building.pictures import FOLDER, Pictures
+from repic_cli.data.records import record_row
+from repic_cli.data.source import RECORDS
+from repic_cli.data.sources.known import Source, open_source
+from repic_cli.data.sources.pool import Pool
+from repic_cli.data.sources.reading import Scan
+from repic_cli.files import write_file
+from repic_plugins.errors import DataError
+from repic_plugins.types import Record
+
+Tell = Callable[[str, int, int | None], None]
+"""What is being done, how much is done, of how much."""
+
+WORK = ".building"
+_SPARE = 4
+"""Candidates that are kept for each record: hard negatives come from them, and stand-ins for pictures that are bad."""
+_LEAST = 2000
+_POOL: TypeAdapter[Pool] = TypeAdapter(Pool)
+
+
+@dataclass(frozen=True)
+class Built:
+    """A finished build. `fresh`: made now, not found as it was asked for."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    notes: tuple[str, ...]
+    fresh: bool = True
+
+
+def build(
+    what: str,
+    options: BuildOptions,
+    out: Path,
+    *,
+    workers: int = 4,
+    overwrite: bool = False,
+    tell: Tell = lambda what, done, total: None,
+) -> Built:
+    """Build records into the folder `out`. Raises `DataError`, `OptionError`; then no records are written.
+
+    A folder that holds this very build already is left as it is.
+    """
+    found = read_manifest(out)
+    if found is not None and not overwrite:
+        if found.get("what") == what and found.get("options") == options.model_dump(mode="json"):
+            return Built(out, found, (), fresh=False)
+        raise DataError(f"{out}: holds another build; give another --out, or --overwrite")
+    _check_folder(out, found)
+    sources = [open_source(name, options) for name in options.sources]
+    pools = [_scanned(source, options, out, tell) for source in sources]
+    wanted = shares(pools, options)
+    total = sum(sum(by_source.values()) for by_source in wanted.values())
+    if not total:
+        raise DataError(f"the sources {', '.join(options.sources)} make none of the tasks {', '.join(options.mix)}")
+    refused = Refused()
+    pictures = Pictures(
+        out, {source.name: source.fetch for source in sources}, copy=options.pictures == "copy", workers=workers
+    )
+    records: list[Record] = []
+    for record in compose(pools, wanted, options, pictures, refused):
+        records.append(record)
+        tell("making records", len(records), total)
+    licences = {source.name: source.licence for source in sources}
+    manifest = _write(out, what, options, pools, licences, records, refused)
+    return Built(out, manifest, _notes(options, pools, manifest, refused))
+
+
+def _check_folder(out: Path, manifest: dict[str, Any] | None) -> None:
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: not a folder")
+    ours = {WORK, FOLDER, MANIFEST, RECORDS}
+    others = [item.name for item in out.iterdir() if item.name not in ours] if out.is_dir() else []
+    if others and manifest is None:
+        raise DataError(f"{out}: the folder holds other things ({others[0]}); give a new one")
+
+
+def _scanned(source: Source, options: BuildOptions, out: Path, tell: Tell) -> Pool:
+    """The pool of a source, from a stopped build where its files have not changed since."""
+    limit = max(_LEAST, _SPARE * options.count)
+    reading = {"image_column", "label_column", "phrase_column", "box_column", "box_format", "split", "keep_names"}
+    settings = options.model_dump(mode="json", include={"seed", "skip_bad", "sources", *reading})
+    key = hashlib.sha256(json.dumps([source.name, limit, settings]).encode()).hexdigest()[:16]
+    kept = out / WORK / f"{key}.json"
+    try:
+        saved = json.loads(kept.read_bytes())
+        pool = _POOL.validate_python(saved["pool"])
+        if saved["files"] == _stamps(pool):
+            return pool
+    except (OSError, ValueError, KeyError, TypeError, ValidationError):
+        pass  # none, or one that was not finished
+    scan = Scan(options.seed, limit, options.skip_bad, lambda name, rows: tell(f"reading {name}", rows, None))
+    pool = source.scan(scan)
+    write_file(kept, json.dumps({"files": _stamps(pool), "pool": _POOL.dump_python(pool, mode="json")}))
+    return pool
+
+
+def _stamps(pool: Pool) -> list[list[Any]]:
+    return [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in pool.files]
+
+
+def _write(
+    out: Path,
+    what: str,
+    options: BuildOptions,
+    pools: list[Pool],
+    licences: dict[str, str],
+    records: list[Record],
+    refused: Refused,
+) -> dict[str, Any]:
+    root = out.absolute()
+    lines = [json.dumps(record_row(record, root), ensure_ascii=False) for record in records]
+    content = ("\n".join(lines) + "\n").encode()
+    manifest = make_manifest(what, options, pools, licences, records, content, refused)
+    # Without its manifest the folder is unfinished; an old one must not stand beside new records.
+    (out / MANIFEST).unlink(missing_ok=True)
+    write_file(out / RECORDS, content)
+    write_file(out / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    shutil.rmtree(out / WORK, ignore_errors=True)
+    return manifest
+
+
+def _notes(options: BuildOptions, pools: list[Pool], manifest: dict[str, Any], refused: Refused) -> tuple[str, ...]:
+    made = manifest["counts"]["records"]
+    notes = [f"{made} of {options.count} records: the sources have no more"] if made < options.count else []
+    # One source alone is known to have no more; of several, that is news.
+    mix = options.mix if len(pools) > 1 else {}
+    lost = [task for task, weight in mix.items() if weight and task not in manifest["counts"]["tasks"]]
+    notes += [f"no records of {', '.join(lost)}: the sources have none"] if lost else []
+    for pool in pools:
+        if bad := sum(pool.bad.values()):
+            notes.append(f"{pool.source}: {bad:,} of {pool.rows:,} rows could not be read, as {pool.examples[0]}")
+    if refused.examples:
+        notes.append(f"{sum(refused.counts.values()):,} pictures could not be used, as {refused.examples[0]}")
+    return tuple(notes)
