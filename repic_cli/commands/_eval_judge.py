@@ -175,31 +175,26 @@ def _report(
 def _print_summary(facts: dict[str, Any], summary: Summary) -> None:
     found = summary.verdicts
     ties = f"{summary.order_dependent} of them because the orders differ, {summary.same} the captions are the same"
-    rows: list[tuple[str, object, object]] = [
-        ("A preferred", found["a"], ""),
-        ("B preferred", found["b"], ""),
-        ("tie", found["tie"], ties),
-    ]
+    rows = [("A preferred", found["a"], ""), ("B preferred", found["b"], ""), ("tie", found["tie"], ties)]
     rows += [(f"no verdict: {name}", found[name], "") for name in ("refused", "unreadable", "failed") if found[name]]
-    for label, share, text in (
+    shares = [
         ("win rate of A", summary.win_rate_a, "a tie counts half"),
         ("win rate of B", summary.win_rate_b, ""),
         ("A where decided", summary.decided_a, "without ties"),
         ("first shown chosen", summary.first_chosen, "50 without position bias"),
         ("longer chosen", summary.longer_chosen, "50 where length plays no part"),
-    ):
-        rows.append((label, _percent(share), text))
+    ]
     typer.echo(clean(f"{facts['judge']} on {facts['pairs']} pairs", 300))
     typer.echo(clean(f"A: {facts['a']}, B: {facts['b']}", 600))
-    _show.print_table(("verdict", "pairs", ""), rows[:-5])
-    _show.print_table(("of the verdicts", "% [95 %]", ""), rows[-5:])
+    _show.print_table(("verdict", "pairs", ""), rows)
+    lines = [(label, _percent(share), text) for label, share, text in shares if share.n]
+    if lines:
+        _show.print_table(("of the verdicts", "% [95 %]", ""), lines)
     if facts["only_a"] or facts["only_b"]:
         _show.note(f"without a partner: {facts['only_a']} rows of A, {facts['only_b']} of B")
 
 
 def _percent(share: Share) -> str:
-    if not share.n:
-        return "-"
     return f"{100 * share.value:.1f} [{100 * share.low:.1f}, {100 * share.high:.1f}]"
 
 

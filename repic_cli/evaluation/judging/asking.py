@@ -107,8 +107,8 @@ class Asker:
 
     def _explained(self, error: APIError) -> Exception:
         """What an error that is left after all retries means for the run."""
-        status = getattr(error, "status_code", 0)
-        what = f"{self.endpoint.base_url}: {self._clean(error)}"
+        status, reason = getattr(error, "status_code", 0), self._reason(error)
+        what = f"{self.endpoint.base_url}: {reason}"
         if status == 401:
             if not self.endpoint.variable:
                 return OptionError(f"{what}; the judge wants a key: name its environment variable with --key-variable")
@@ -119,7 +119,12 @@ class Asker:
             return ModelError(f"{what}; check the address and the model {self.endpoint.model}")
         if error.param == "temperature":
             return OptionError(f"{what}; --default-temperature leaves it to the judge")
-        return FailedRequest(self._clean(error))
+        return FailedRequest(reason)
+
+    def _reason(self, error: APIError) -> str:
+        """The error, with the server's words where these are not in OpenAI's form and the client leaves them out."""
+        text, response = str(error), getattr(error, "response", None)
+        return self._clean(text if response is None or " - " in text else f"{text} - {response.text}")
 
     def _clean(self, what: object) -> str:
         return clean(self.endpoint.hide(str(what)), 300)

@@ -38,7 +38,8 @@ def read_reply(text: str, refusal: str = "", finish: str = "") -> Reading:
     if "<think>" in body:  # cut off while it was weighing this against that
         return "unreadable"
     verdicts = list(_verdicts(body))
-    choice = _agreed(verdicts) if verdicts else _bare(body)
+    # A reply that was cut off after `A` may have gone on with ` tie`.
+    choice = _agreed(verdicts) if verdicts else _bare(body) if finish != "length" else None
     return choice or ("refused" if _REFUSAL.search(body[:400]) else "unreadable")
 
 

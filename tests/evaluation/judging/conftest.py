@@ -72,9 +72,10 @@ class Say:
 
 
 class Peer(ThreadingHTTPServer):
-    """`answer` gets each request and how often the same one came before; `asked` keeps all."""
+    """`answer` gets each request and how often the same one came before, and gives a `say`; `asked` keeps all."""
 
     daemon_threads = True
+    say = Say
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -169,6 +170,11 @@ def write_rows(path: Path, captions: list[str], keys: list[list[str]] | None = N
     ]
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     return path
+
+
+@pytest.fixture
+def rows_file() -> Callable[..., Path]:
+    return write_rows
 
 
 @pytest.fixture
