@@ -110,15 +110,15 @@ def judge(
 
 def _judge(judging: Judging, works: list[Any], concurrency: int) -> list[Result]:
     """Run with a bar; whatever ends it says that what was paid for is kept."""
-    from repic_plugins.errors import Interrupted, ModelError
+    from repic_plugins.errors import Interrupted, RepicError
 
     with progress("judging") as bar:
         try:
             return judging.run(works, concurrency, lambda done: bar(done, len(works)))
-        except (KeyboardInterrupt, ModelError) as error:
+        except (KeyboardInterrupt, RepicError) as error:
             kept = f"{judging.kept} replies of this run are kept; the same command goes on"
-            if isinstance(error, ModelError):
-                raise ModelError(f"{error}; {kept}") from error
+            if isinstance(error, RepicError):
+                raise type(error)(f"{error}; {kept}") from error
             raise Interrupted(f"stopped by Ctrl-C; {kept}") from error
 
 

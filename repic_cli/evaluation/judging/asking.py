@@ -99,10 +99,10 @@ class Asker:
         return Reply(
             self.endpoint.hide(text)[:_LONGEST],
             self._clean(getattr(message, "refusal", None) or ""),
-            clean(choice.finish_reason or "", 40),
+            self._clean(choice.finish_reason or ""),
             _count(getattr(usage, "prompt_tokens", None)),
             _count(getattr(usage, "completion_tokens", None)),
-            clean(getattr(completion, "model", None) or "", 200),
+            self._clean(getattr(completion, "model", None) or ""),
         )
 
     def _explained(self, error: APIError) -> Exception:
