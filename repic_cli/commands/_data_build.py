@@ -67,7 +67,7 @@ def build(
     ] = None,
     partial: Annotated[bool, typer.Option("--partial", help="paper: do without sources that are not given.")] = False,
     config: Annotated[Path | None, typer.Option(help="These options from a TOML file.")] = None,
-    split: Annotated[str | None, typer.Option(help="hf: the split (default: train).")] = None,
+    split: Annotated[str | None, typer.Option(help="refcoco, celeba, hf: the split (default: train).")] = None,
     image_column: Annotated[str | None, typer.Option(help="hf: the pictures (default: image).")] = None,
     label_column: Annotated[str | None, typer.Option(help="hf: what is on them (default: label).")] = None,
     phrase_column: Annotated[str | None, typer.Option(help="hf: phrases for boxes; makes vlt records.")] = None,

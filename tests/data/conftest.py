@@ -7,6 +7,7 @@ import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -229,6 +230,14 @@ MAKERS = {
     "subjects200k": make_subjects200k,
     "refcoco": make_refcoco,
 }
+
+
+@pytest.fixture(scope="session")
+def make() -> SimpleNamespace:
+    """What makes the data sets and their parts, for tests that need one of their own."""
+    parts = {"refcoco_parquet": make_refcoco_parquet, "subject_row": subject_row, "picture": picture, "save": save,
+             "encoded": encoded, "json": write_json, "parquet": write_parquet}  # fmt: skip
+    return SimpleNamespace(**MAKERS, **parts)
 
 
 @pytest.fixture(scope="session")

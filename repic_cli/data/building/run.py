@@ -110,7 +110,9 @@ def _scanned(source: Source, options: BuildOptions, out: Path, tell: Tell) -> Po
             return pool
     except (OSError, ValueError, KeyError, TypeError, ValidationError):
         pass  # none, or one that was not finished
-    scan = Scan(options.seed, limit, options.skip_bad, lambda name, rows: tell(f"reading {name}", rows, None))
+    scan = Scan(
+        options.seed, limit, options.skip_bad, options.split, lambda name, rows: tell(f"reading {name}", rows, None)
+    )
     pool = source.scan(scan)
     write_file(kept, json.dumps({"files": _stamps(pool), "pool": _POOL.dump_python(pool, mode="json")}))
     return pool

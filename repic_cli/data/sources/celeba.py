@@ -27,7 +27,7 @@ ALIGNED_SIZE = (178.0, 218.0)
 LOOKS = ("Male", "Bald", "Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair", "Eyeglasses")
 """Attributes by which two people are easily taken for each other."""
 PERSON = "person"
-TRAIN = "0"
+PARTITIONS = {"train": "0", "val": "1", "valid": "1", "validation": "1", "test": "2"}
 _PLACES = ("", "Anno/", "Eval/", "celeba/")
 
 
@@ -38,20 +38,22 @@ def scan_celeba(root: Path, scan: Scan) -> Pool:
     pictures = _pictures(root)
     people = _people(file, pool, scan)
     wanted = {name for names in people.values() for name in names}
-    others = {name for name, words in _details(root, "list_eval_partition.txt", wanted, pool, scan) if words != [TRAIN]}
+    partition = [PARTITIONS.get(scan.split, scan.split)]
+    rows = _details(root, "list_eval_partition.txt", wanted, pool, scan)
+    others = {name for name, words in rows if words != partition}
     faces = dict(_faces(root, pictures, wanted - others, pool, scan))
     looks = dict(_looks(root, wanted - others, pool, scan))
     for identity, names in people.items():
         names = [name for name in names if name not in others]
         if len(names) < 2:
-            pool.left_out["a person without two pictures for training"] += 1
+            pool.left_out["a person without two pictures in the split"] += 1
             continue
         reference, query = names[:2]
         shot = Shot(pictures / reference, faces.get(reference))
         look = looks.get(reference, PERSON)
         pool.pairs.append(Pair(shot, Shot(pictures / query), f"celeba:{identity}", PERSON, look))
     if not pool.pairs:
-        raise DataError(f"{file}: nobody is on two pictures for training")
+        raise DataError(f"{file}: nobody is on two pictures of the split {scan.split}")
     return pool
 
 

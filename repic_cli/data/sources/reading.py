@@ -35,6 +35,8 @@ class Scan:
     limit: int = 10_000
     """Groups (pictures, people, ...) that are kept."""
     skip_bad: bool = False
+    split: str = "train"
+    """The part of the data that is read, where its publishers have split it."""
     progress: Callable[[str, int], None] = field(default=lambda what, done: None)
 
     def reject(self, pool: Pool, path: Path, where: str, why: str) -> None:

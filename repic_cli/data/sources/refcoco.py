@@ -1,4 +1,4 @@
-"""RefCOCO, RefCOCO+ and RefCOCOg: boxes in COCO pictures and what people called them. Only training splits are read.
+"""RefCOCO, RefCOCO+ and RefCOCOg: boxes in COCO pictures and what people called them. One split is read: train.
 
 As their authors publish them, in folders refcoco/, refcoco+/ and refcocog/ (or one of them alone):
 
@@ -13,8 +13,8 @@ Or as Parquet files, as they are found on the Hugging Face Hub: with `raw_anns` 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,6 @@ from repic_plugins.errors import DataError, OptionError
 SETS = ("refcoco", "refcoco+", "refcocog")
 SPLITS = {"refcocog": ("refs(umd).p", "refs(google).p")}
 """Which split file is read. The UNC and UMD ones keep the pictures of training and test apart."""
-TRAIN = "train"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +51,19 @@ def scan_refcoco(root: Path, coco: Path | None, scan: Scan) -> Pool:
         for folder in folders:
             _scan_authors(folder, _coco(coco, root), kept, pool, scan)
     else:
-        pool.files = parquet_files(root)
+        pool.files = parquet_files(root, (f"**/{scan.split}-*.parquet", f"**/{scan.split}*.parquet"))
         for path in pool.files:
             _scan_parquet(path, root, coco, kept, pool, scan)
-    pool.regions = [region for _, regions in kept for region in regions]
+    pool.regions = [_joined(regions) for _, regions in kept]
     if not pool.regions:
-        raise DataError(f"{root}: there is nothing of the training split in it")
+        raise DataError(f"{root}: there is nothing of the split {scan.split} in it")
     return pool
+
+
+def _joined(regions: Sequence[Region]) -> Region:
+    """One thing with all that it is called: the sets have many things in common, even phrases."""
+    phrases = dict.fromkeys(phrase for region in regions for phrase in region.phrases)
+    return replace(regions[0], phrases=tuple(phrases))
 
 
 def _refs(folder: Path) -> Path | None:
@@ -84,23 +89,24 @@ def _scan_authors(folder: Path, where: Locator, kept: Lowest[Region], pool: Pool
         raise DataError(f"{file}: must hold a list of references, not a {type(listed).__name__}")
     for number, row in scan.rows(pool, enumerate(listed, 1)):
         try:
-            if field_of(row, "split", str) != TRAIN:
+            if field_of(row, "split", str) != scan.split:
                 pool.left_out["of another split"] += 1
                 continue
-            key = f"{folder.name}:{row['ref_id']}"
-            references.add(key, "", _reference(row))
+            found = _reference(row)
+            references.add(found.ann, str(row["ref_id"]), found)
         except (ValueError, KeyError) as error:
             scan.reject(pool, file, f"reference {number}", f"{error}")
-    found = dict(references)
-    boxes = _boxes(boxes_file, {item[0].ann for item in found.values()}, pool, scan)
-    names = _names(boxes_file, {item[0].picture for item in found.values()})
-    for key, (reference,) in found.items():
+    wanted = [reference for _, group in references for reference in group]
+    boxes = _boxes(boxes_file, {reference.ann for reference in wanted}, pool, scan)
+    names = _names(boxes_file, {reference.picture for reference in wanted})
+    for index, reference in enumerate(wanted):
         box, name = boxes.get(reference.ann), names.get(reference.picture, reference.file_name)
         if box is None:
-            scan.reject(pool, file, key, f"its annotation {reference.ann} is not in {boxes_file.name}")
+            scan.reject(pool, file, f"reference to annotation {reference.ann}", f"it is not in {boxes_file.name}")
             continue
         shot = Shot(_find(where, name))
-        kept.add(key, "", Region(shot, box, reference.phrases, f"coco:{reference.ann}"))
+        region = Region(shot, box, reference.phrases, f"coco:{reference.ann}")
+        kept.add(region.identity, f"{folder.name}:{index}", region)
 
 
 def _reference(row: Mapping[str, Any]) -> Reference:
@@ -152,14 +158,14 @@ def _scan_parquet(path: Path, root: Path, coco: Path | None, kept: Lowest[Region
         make = _with_picture
     for number, row in scan.rows(pool, rows):
         try:
-            if row.get("split", TRAIN) != TRAIN:
+            if row.get("split", scan.split) != scan.split:
                 pool.left_out["of another split"] += 1
                 continue
             region = make(path, number, row)
         except (ValueError, KeyError) as error:
             scan.reject(pool, path, f"row {number}", str(error))
             continue
-        kept.add(f"{path.stem}:{number}", "", region)
+        kept.add(region.identity, f"{path.stem}:{number}", region)
 
 
 def _with_annotations(where: Locator) -> Callable[[Path, int, Mapping[str, Any]], Region]:

@@ -1,0 +1,60 @@
+"""`repic data check|show`: what is wrong with records, and what they look like."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from repic_cli.commands import _show
+from repic_cli.commands._data import Data, Json, Workers, app, progress
+from repic_plugins.errors import DataError
+
+if TYPE_CHECKING:
+    from repic_cli.data.checking import Report
+
+_SHOWN = 5
+"""Findings of each kind that are shown; `--json` has more."""
+
+
+@app.command(epilog="Examples: repic data check data/ | repic data check data/ --against evaluation/ --json")
+def check(
+    ctx: typer.Context,
+    data: Data,
+    against: Annotated[
+        Path | None, typer.Option(help="Records, or a folder of pictures, that must have nothing in common with DATA.")
+    ] = None,
+    workers: Workers = 4,
+    as_json: Json = False,
+) -> None:
+    """Look at every row and picture: what is missing, corrupt, twice, out of its picture, or in an evaluation set.
+
+    The exit code is 5 if something is wrong.
+    """
+    from repic_cli.config_sections import DataSection
+    from repic_cli.data.checking import check_data
+    from repic_cli.training.plan import Requires, Tasks
+
+    requires = Requires(Tasks(_show.load(ctx), DataSection()))
+    with progress() as tell:
+        report = check_data(data, requires, against, workers, tell)
+    if as_json:
+        _show.print_json(report.as_json())
+    else:
+        _print(report)
+    if not report.clean:
+        raise typer.Exit(DataError.exit_code)
+
+
+def _print(report: Report) -> None:
+    verdict = "nothing is wrong" if report.clean else f"{sum(report.counts.values()):,} findings"
+    against = f" against {report.against}" if report.against else ""
+    typer.echo(f"{report.path}{against}: {report.records:,} records, {report.pictures:,} pictures: {verdict}")
+    for code, count in report.counts.items():
+        lines = [finding for finding in report.findings if finding.code == code]
+        typer.echo(f"{'warning ' if lines[0].level == 'warning' else ''}{code}: {count:,}", err=True)
+        for finding in lines[:_SHOWN]:
+            typer.echo(f"  {finding.text}", err=True)
+        if count > _SHOWN:
+            typer.echo(f"  and {count - _SHOWN:,} more", err=True)
