@@ -58,3 +58,28 @@ def _print(report: Report) -> None:
             typer.echo(f"  {finding.text}", err=True)
         if count > _SHOWN:
             typer.echo(f"  and {count - _SHOWN:,} more", err=True)
+
+
+@app.command(epilog="Example: repic data show data/ --out gallery.html --limit 40")
+def show(
+    ctx: typer.Context,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("gallery.html"),
+    limit: Annotated[int, typer.Option(min=1, max=2000, help="Records to show.")] = 24,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw, and of the wording of the prompts.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Write a page with some of the records: their pictures, boxes, prompts and answers. It needs no other file."""
+    from repic_cli.config_sections import DataSection
+    from repic_cli.data.checking import record_file
+    from repic_cli.data.gallery import write_gallery
+    from repic_cli.data.records import read_records
+    from repic_cli.training.plan import Requires, Tasks
+
+    tasks = Tasks(_show.load(ctx), DataSection())
+    records = read_records(record_file(data), Requires(tasks))
+    count = write_gallery(records, tasks, out, f"Records of {data}", limit, seed)
+    if as_json:
+        _show.print_json({"out": str(out), "shown": count, "records": len(records)})
+    else:
+        typer.echo(f"{out}: {count} of {len(records):,} records")

@@ -20,6 +20,7 @@ from repic_cli.data.building.compose import Refused, compose, shares
 from repic_cli.data.building.manifest import MANIFEST, make_manifest, read_manifest
 from repic_cli.data.building.options import BuildOptions
 from repic_cli.data.building.pictures import FOLDER, Pictures
+from repic_cli.data.mixing import apportion
 from repic_cli.data.records import record_row
 from repic_cli.data.source import RECORDS
 from repic_cli.data.sources.known import Source, open_source
@@ -148,8 +149,10 @@ def _notes(options: BuildOptions, pools: list[Pool], manifest: dict[str, Any], r
     notes = [f"{made} of {options.count} records: the sources have no more"] if made < options.count else []
     # One source alone is known to have no more; of several, that is news.
     mix = options.mix if len(pools) > 1 else {}
-    lost = [task for task, weight in mix.items() if weight and task not in manifest["counts"]["tasks"]]
-    notes += [f"no records of {', '.join(lost)}: the sources have none"] if lost else []
+    for task, share in apportion(made, mix).items():
+        found = manifest["counts"]["tasks"].get(task, 0)
+        if found < share - 1:
+            notes.append(f"{found} records of {task} instead of {share}: the sources have no more")
     for pool in pools:
         if bad := sum(pool.bad.values()):
             notes.append(f"{pool.source}: {bad:,} of {pool.rows:,} rows could not be read, as {pool.examples[0]}")
