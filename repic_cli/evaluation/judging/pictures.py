@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from repic_cli.captioning.output import content_hash
@@ -20,6 +21,7 @@ class JudgePicture:
     path: Path
     max_side: int
 
+    @cached_property
     def mark(self) -> str:
         """What stands for the picture in the key of a request: its bytes on disk and how it is made ready.
 
@@ -27,6 +29,7 @@ class JudgePicture:
         """
         return f"picture:{content_hash(self.path)}:{self.max_side}:{QUALITY}"
 
+    @cached_property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels as it is sent. Raises `DataError` like `picture_size`."""
         width, height = picture_size(self.path)
@@ -38,8 +41,8 @@ class JudgePicture:
         from PIL.Image import Resampling
 
         image = open_picture(self.path)
-        if image.size != (size := self.size()):
-            image = image.resize(size, Resampling.LANCZOS)
+        if image.size != self.size:
+            image = image.resize(self.size, Resampling.LANCZOS)
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=QUALITY)
         return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

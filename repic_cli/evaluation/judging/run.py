@@ -153,7 +153,7 @@ class Judging:
         except DataError as error:
             message = f"row {pair.a.number}: {error}"
             if not self.skip_bad:
-                hint = "--skip-bad leaves such pairs out, --no-pictures judges the captions alone"
+                hint = "--pictures says where they lie, --skip-bad leaves such pairs out, --no-pictures shows none"
                 raise DataError(f"{message}; {hint}") from error
             self.skipped.append(message)
 
@@ -168,10 +168,10 @@ class Judging:
         return Work(pair, question, tuple(self._request(one, picture) for one in both))
 
     def _request(self, question: Question, picture: JudgePicture | None) -> Request:
-        messages = question.messages(picture.mark() if picture else None)
+        messages = question.messages(picture.mark if picture else None)
         parameters = Asker(self.endpoint, self.settings).parameters()
         key = key_of({"address": self.endpoint.base_url, "parameters": parameters, "messages": messages})
-        return Request(question, picture, key, guessed_tokens(messages, picture.size() if picture else None))
+        return Request(question, picture, key, guessed_tokens(messages, picture.size if picture else None))
 
     async def _judge(self, asker: Asker, work: Work, limit: int) -> Result:
         """Both orders, one after the other, so that the picture is made ready once."""

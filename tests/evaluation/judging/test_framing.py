@@ -83,17 +83,17 @@ def test_a_picture_is_sent_small_upright_and_without_where_it_was_taken(tmp_path
     kind, _, data = picture.address().partition(",")
     assert kind == "data:image/jpeg;base64"
     sent = Image.open(io.BytesIO(base64.b64decode(data)))
-    assert sent.size == picture.size() == (64, 128)
+    assert sent.size == picture.size == (64, 128)
     assert not sent.getexif() and "exif" not in sent.info
 
 
 def test_a_small_picture_is_not_blown_up(tmp_path: Path) -> None:
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
-    assert JudgePicture(tmp_path / "a.png", 1024).size() == (40, 30)
+    assert JudgePicture(tmp_path / "a.png", 1024).size == (40, 30)
 
 
 def test_the_mark_of_a_picture_changes_with_its_bytes_and_size(tmp_path: Path) -> None:
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
-    marks = {JudgePicture(tmp_path / "a.png", side).mark() for side in (512, 1024)}
+    marks = {JudgePicture(tmp_path / "a.png", side).mark for side in (512, 1024)}
     Image.new("RGB", (40, 31)).save(tmp_path / "a.png")
-    assert len({*marks, JudgePicture(tmp_path / "a.png", 512).mark()}) == 3
+    assert len({*marks, JudgePicture(tmp_path / "a.png", 512).mark}) == 3
