@@ -174,7 +174,7 @@ def _report(
 
 def _print_summary(facts: dict[str, Any], summary: Summary) -> None:
     found = summary.verdicts
-    ties = f"{summary.order_dependent} of them because the orders differ, {summary.same} the captions are the same"
+    ties = f"{summary.order_dependent} as the orders differ, {summary.same} of the same captions"
     rows = [("A preferred", found["a"], ""), ("B preferred", found["b"], ""), ("tie", found["tie"], ties)]
     rows += [(f"no verdict: {name}", found[name], "") for name in ("refused", "unreadable", "failed") if found[name]]
     shares = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 OPENAI = "https://api.openai.com/v1"
 GEMINI = "https://generativelanguage.googleapis.com/v1beta/openai"
 FORMS = "openai:MODEL, gemini:MODEL or http://HOST/v1#MODEL"
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
 _SHORTEST_KEY = 8
 """What is shorter is a stand-in such as `none`; hiding it would black out ordinary words."""
 
@@ -63,6 +65,8 @@ class Endpoint:
 
 def parse_judge(spec: str, key_variable: str | None = None, environ: Mapping[str, str] = os.environ) -> Endpoint:
     """The endpoint that `--judge` means. Raises `OptionError`, which never repeats an address that may hold a key."""
+    if key_variable is not None and not _VARIABLE.fullmatch(key_variable):  # not repeated: it may be the key itself
+        raise OptionError("--key-variable: give the name of an environment variable in capitals, as MY_KEY")
     kind, colon, rest = spec.strip().partition(":")
     if kind in ("http", "https") and colon:
         base, model = _address(spec.strip(), "--judge")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from repic_cli.concepts.formats.places import Places
@@ -123,7 +123,7 @@ class Judging:
 
     async def _run(self, works: Sequence[Work], concurrency: int, tell: Callable[[int], None]) -> list[Result]:
         results: dict[int, Result] = {}
-        waiting = iter(enumerate(works))
+        waiting, done = iter(enumerate(works)), itertools.count(1)
 
         async def judge_on() -> None:
             for number, work in waiting:
@@ -131,7 +131,7 @@ class Judging:
                     return
                 with self._skipping(work.pair):
                     results[number] = await self._judge(asker, work, limit=concurrency + _GIVE_UP)
-                tell(number + 1)
+                tell(next(done))
 
         async with Asker(self.endpoint, self.settings) as asker:
             tasks = [asyncio.create_task(judge_on()) for _ in range(min(concurrency, len(works)))]
@@ -163,7 +163,7 @@ class Judging:
             return Work(pair, question, ())
         picture = None
         if self.max_side is not None and places is not None:
-            picture = JudgePicture(Path(places.find(pair.a.image).path), self.max_side)
+            picture = JudgePicture(places.find(pair.a.image).path, self.max_side)
         both = (question, question.swapped())
         return Work(pair, question, tuple(self._request(one, picture) for one in both))
 

@@ -86,7 +86,7 @@ def test_the_table_says_what_the_numbers_say(recorded: tuple[Path, Path], peer: 
     assert ran.code == 0
     lines = [" ".join(line.split()) for line in ran.out.splitlines()]
     assert "A preferred 4" in lines and "no verdict: refused 1" in lines
-    assert "tie 4 2 of them because the orders differ, 1 the captions are the same" in lines
+    assert "tie 4 2 as the orders differ, 1 of the same captions" in lines
     assert any(line.startswith("A where decided 66.7 [30.0, 90.3]") for line in lines)
     assert "tokens paid in this run: 4,400 in, 440 out; price 0.0880" in lines
 

@@ -359,3 +359,10 @@ def test_a_key_with_a_line_break_is_told_without_showing_it() -> None:
     with pytest.raises(OptionError, match="MY_KEY") as error:
         parse_judge("openai:m", "MY_KEY", {}).key({"MY_KEY": f"{KEY}\nX-Other: 1"})
     assert KEY not in str(error.value)
+
+
+@pytest.mark.parametrize("given", [KEY, "AIzaSyD4x", "my_key", ""])
+def test_a_key_in_place_of_its_variable_is_not_repeated(given: str) -> None:
+    with pytest.raises(OptionError, match="name of an environment variable") as error:
+        parse_judge("openai:m", given, {})
+    assert not given or given not in str(error.value)
