@@ -1,4 +1,4 @@
-"""Scoring saved captions, side by side in one run: `python benchmarks/scoring.py [--captions N] [--names M] [--json FILE]`.
+"""Scoring saved captions, side by side in one run: `python benchmarks/scoring.py [--captions N] [--names M]`.
 
 The method of the published scripts, written here in plain Python (tokens of each caption, each key of the pool looked
 up in them), against `repic eval score`: its reading, the paper's rule, the strict rule over all names, and the whole

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from repic_cli.commands import _show
 from repic_cli.commands._eval import app
+from repic_cli.commands._eval_report import ENDINGS, Report, show_skills
 from repic_plugins.errors import OptionError
-from repic_plugins.text import clean
 
 if TYPE_CHECKING:
-    from repic_cli.evaluation.captioned.compare import Comparison
     from repic_cli.evaluation.captioned.paper import Case
-    from repic_cli.evaluation.captioned.scores import Scores
-    from repic_cli.evaluation.captioned.tables import Table
 
 EXAMPLES = """Examples:
 
@@ -28,7 +23,6 @@ EXAMPLES = """Examples:
   repic eval score old.jsonl new.jsonl --compare          is the second better on the same queries?
   repic eval score */*.json --protocol paper --out scores.csv --out scores.md
 """
-_ENDINGS = (".json", ".csv", ".md")
 
 
 class Protocols(StrEnum):
@@ -54,6 +48,9 @@ class PaperPool(StrEnum):
 class By(StrEnum):
     concept = "concept"
     picture = "picture"
+
+
+_BY: dict[By, Literal["concept", "picture"]] = {By.concept: "concept", By.picture: "picture"}
 
 
 class Resample(StrEnum):
@@ -106,86 +103,30 @@ def score(
     if sum((as_json, as_csv, as_markdown)) > 1:
         raise OptionError("--json, --csv and --markdown: give one; --out writes others beside it")
     for path in out or ():
-        if path.suffix not in _ENDINGS:
-            raise OptionError(f"--out {path}: the name has to end in {', '.join(_ENDINGS)}")
+        if path.suffix not in ENDINGS:
+            raise OptionError(f"--out {path}: the name has to end in {', '.join(ENDINGS)}")
     if compare and len(files) < 2:
         raise OptionError("--compare needs two files: the second is compared with the first")
     if paper_pool is PaperPool.db and not db:
         raise OptionError("--paper-pool db needs --db: the database whose names count")
 
+    from repic_cli.evaluation.skills import is_answers
+
+    answers = [path for path in files if is_answers(path)]
+    if answers:
+        if len(answers) < len(files) or out or compare or as_csv or as_markdown:
+            raise OptionError(f"{answers[0]}: answers to questions; score such files apart, with no option but --json")
+        show_skills(answers, as_json)
+        return
+
     from repic_cli.evaluation.captioned.scoring import Rules, compare_files, score_files
 
     rules = Rules(_CASES[paper_case], paper_pool is PaperPool.db, resample.value)
     scored = score_files(files, db or (), rules, skip_bad)
-    report = _Report(scored, compare_files(scored) if compare else [], protocol, by, mistakes)
-    for path in out or ():
-        from repic_cli.files import write_file
-
-        write_file(path, report.text(path.suffix))
+    report = Report(scored, compare_files(scored) if compare else [], protocol.value, _BY[by] if by else None, mistakes)
+    report.write(out or ())
     if as_json or as_csv or as_markdown:
         typer.echo(report.text(".json" if as_json else ".csv" if as_csv else ".md"), nl=False)
     else:
         report.show()
     report.tell()
-
-
-class _Report:
-    """What is printed and written."""
-
-    def __init__(
-        self,
-        scored: list[Scores],
-        compared: list[Comparison],
-        protocol: Protocols,
-        by: By | None,
-        mistakes: bool,
-    ) -> None:
-        self.scored, self.compared, self.protocol, self.by, self.mistakes = scored, compared, protocol, by, mistakes
-
-    def tables(self) -> list[Table]:
-        from repic_cli.evaluation.captioned import tables
-        from repic_cli.evaluation.captioned.scores import PROTOCOLS
-
-        chosen = [name for name in PROTOCOLS if self.protocol in (Protocols.both, name)]
-        own = [scores for scores in self.scored if scores.what == "captions"]
-        found = [tables.score_table(self.scored, chosen)]
-        found += [tables.beyond_table(own)] if self.protocol is not Protocols.paper else []
-        found += [tables.part_table(scores, self.by.value) for scores in own if self.by is not None]
-        found += [table for one in self.compared for table in tables.comparison_tables(one)]
-        found += [table for scores in own if self.mistakes for table in tables.mistake_tables(scores)]
-        return [table for table in found if table.rows]
-
-    def text(self, ending: str) -> str:
-        from repic_cli.evaluation.captioned import exports, tables
-
-        if ending == ".csv":
-            return exports.to_csv(self.scored)
-        if ending == ".md":
-            return tables.markdown(self.tables())
-        return json.dumps(exports.to_json(self.scored, self.compared, self.mistakes), indent=1) + "\n"
-
-    def show(self) -> None:
-        """The tables on stdout."""
-        for number, table in enumerate(self.tables()):
-            if number:
-                typer.echo()
-            _show.print_table(table.columns, table.rows, table.title)
-
-    def tell(self) -> None:
-        """On stderr what a reader has to know to read the scores rightly."""
-        from repic_cli.evaluation.captioned.rows import shown_skips
-        from repic_cli.evaluation.captioned.tables import beyond_legend
-
-        own = [scores for scores in self.scored if scores.what == "captions"]
-        if self.protocol is not Protocols.paper:
-            for line in beyond_legend(own):
-                typer.echo(line, err=True)
-        if any(scores.unit == "query" and 2 * scores.pictures.max() < len(scores.rows) for scores in own):
-            _show.note("many queries share a picture and depend on each other; --resample picture allows for that")
-        for scores in own:
-            if scores.captions.failed:
-                _show.note(f"{scores.label}: {scores.captions.failed} pictures have no caption and are left out")
-            if scores.captions.skipped:
-                typer.echo(f"warning: {len(scores.captions.skipped)} rows left out", err=True)
-            for line in shown_skips(scores.captions.skipped):
-                typer.echo(f"  {clean(line, 300)}", err=True)

@@ -201,7 +201,7 @@ def test_what_was_retrieved_bounds_what_can_be_named() -> None:
         for i, found in enumerate([("bo", "ironman"), ("ironman", "T"), ()], 1)
     )
     captions, bound = score_sets([CaptionSet(Path("a.jsonl"), rows)], CONCEPTS)
-    assert captions.what == "captions" and bound.what == "retrieval (top 2)"
+    assert captions.what == "captions" and bound.what == "retrieval (up to 2)"
     assert bound.slots == (("hit",), ("miss_other",), ("none",))
     assert bound.totals("paper") == (1, 2, 3) and bound.totals("strict") == (1, 4, 3)
 

@@ -62,8 +62,6 @@ def info_repeats(rows: Sequence[CaptionRow], known: Known) -> tuple[np.ndarray, 
 
 
 def _infos(row: CaptionRow, known: Known) -> list[str]:
-    if row.infos:
-        return [info for info in row.infos.values() if info]
     keys = row.targets if row.shown is None else row.shown
     return [info for key in keys if (info := known.concepts[known.number(key)].info)]
 

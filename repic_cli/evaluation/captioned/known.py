@@ -72,24 +72,17 @@ class Known:
 
 
 def known_concepts(rows: Iterable[CaptionRow], database: Sequence[KnownConcept] = ()) -> Known:
-    """The concepts of a database, and those that the rows name or show beyond it, with what rows tell of them."""
+    """The concepts of a database, and those that the rows name or show beyond it."""
     known = Known()
     for concept in database:
         if known.find(concept.key) is None:  # two databases may have it
             known.add(concept)
     known.from_database = len(known.concepts)
-    told: dict[str, KnownConcept] = {}
     keys: dict[str, None] = {}
     for row in rows:
         keys.update(dict.fromkeys((*row.keys, *(row.shown or ()), *(row.retrieved or ()))))
-        for key in (*row.names, *row.infos) if row.names or row.infos else ():
-            if key not in told:
-                told[key] = KnownConcept(key, row.names.get(key, key), info=row.infos.get(key, ""))
     for key in keys:
-        if known.find(key) is None and key in told:
-            known.add(told[key])
-        else:
-            known.number(key)
+        known.number(key)
     return known
 
 

@@ -3,7 +3,8 @@
     {"image": "park.jpg", "keys": ["<bo>"], "caption": "<bo> naps.", "prompt": "...", "setting": "skip-retrieval"}
 
 `keys` are the concepts that are in the picture; an empty list says that none is (open set). Rows that `repic eval run`
-wrote have more: `id`, `shown`, `retrieved`, `infos`, and `error` in place of a caption for a picture that failed.
+wrote have more: `id`, `shown`, `retrieved`, and `error` in place of a caption for a picture that failed; a row of its
+own has the names of the whole database.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from repic_cli.concepts.formats.files import read_bytes
+from repic_cli.evaluation.captioned.known import KnownConcept
 from repic_plugins.errors import DataError
 from repic_plugins.text import clean
 
@@ -23,6 +25,8 @@ WRONG = "wrong-demonstrations"
 """The setting whose prompts show concepts that are not in the picture: to name them is the mistake."""
 GENERAL = "general"
 """The setting whose prompts show no concept."""
+DATABASE = "#database"
+"""The `id` of the row that has the names of the database."""
 _SHOWN_BAD = 3
 _UNDECODED = re.compile("[\ud800-\udfff]")
 _BLANKS = re.compile(r"[ \t\r\n]*")
@@ -33,7 +37,7 @@ class CaptionRow:
     """A caption and what it should name; `number` counts rows of its file from 1.
 
     `keys` are bare and as they are written. `shown` (what the prompt showed) and `retrieved` are None where the file
-    does not say. `infos` are the infos of shown concepts by key.
+    does not say.
     """
 
     number: int
@@ -44,8 +48,6 @@ class CaptionRow:
     setting: str = ""
     shown: tuple[str, ...] | None = None
     retrieved: tuple[str, ...] | None = None
-    names: Mapping[str, str] = field(default_factory=dict)
-    infos: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -57,12 +59,16 @@ class CaptionRow:
 
 @dataclass(frozen=True)
 class CaptionSet:
-    """The captions of one file. `skipped` tells of rows that could not be read, `failed` of pictures that could not."""
+    """The captions of one file. `skipped` tells of rows that could not be read, `failed` of pictures that could not.
+
+    `database` are the concepts of the database that the captions were made with, if the file has them.
+    """
 
     path: Path
     rows: tuple[CaptionRow, ...]
     skipped: tuple[str, ...] = ()
     failed: int = 0
+    database: tuple[KnownConcept, ...] = ()
 
 
 def read_captions(path: str | Path, skip_bad: bool = False) -> CaptionSet:
@@ -75,12 +81,16 @@ def read_captions(path: str | Path, skip_bad: bool = False) -> CaptionSet:
     rows: list[CaptionRow] = []
     skipped: list[str] = []
     failed = 0
+    database: tuple[KnownConcept, ...] = ()
     for number, value in values_of(path):
         try:
             if isinstance(value, DataError):
                 raise value
             if isinstance(value, dict) and "error" in value and "caption" not in value:
                 failed += 1
+                continue
+            if isinstance(value, dict) and value.get("id") == DATABASE:
+                database = _concepts(value.get("concepts"))
                 continue
             rows.append(_row(number, value))
         except DataError as error:
@@ -91,7 +101,7 @@ def read_captions(path: str | Path, skip_bad: bool = False) -> CaptionSet:
     if not rows:
         why = f" ({skipped[0]})" if skipped else ""
         raise DataError(f"{path}: no captions in it{why}")
-    return CaptionSet(path, tuple(rows), tuple(skipped), failed)
+    return CaptionSet(path, tuple(rows), tuple(skipped), failed, database)
 
 
 def values_of(path: Path) -> Iterator[tuple[int, Any]]:
@@ -210,8 +220,6 @@ def _of_object(number: int, value: Mapping[str, Any]) -> CaptionRow:
         text_of(value.get("setting") or "", "setting"),
         None if value.get("shown") is None else keys_of(value["shown"], "shown"),
         None if value.get("retrieved") is None else keys_of(value["retrieved"], "retrieved"),
-        _texts_by_key(value.get("names"), "names"),
-        _texts_by_key(value.get("infos"), "infos"),
     )
 
 
@@ -248,10 +256,18 @@ def bare_key(text: str) -> str:
     return key
 
 
-def _texts_by_key(value: Any, what: str) -> Mapping[str, str]:
-    if not isinstance(value, dict):
-        return {}
-    return {bare_key(key): text_of(text, what) for key, text in value.items()}
+def _concepts(value: Any) -> tuple[KnownConcept, ...]:
+    """The concepts of a database, each as key, name, other names and info. Raises `DataError`."""
+    found = []
+    for entry in value if isinstance(value, list) else [None]:
+        if not isinstance(entry, list) or len(entry) != 4:
+            raise DataError("the concepts of the database are lists of key, name, other names and info")
+        key, name, aliases, info = entry
+        others = keys_of(aliases, "other names")
+        found.append(
+            KnownConcept(bare_key(text_of(key, "key")), bare_key(text_of(name, "name")), others, text_of(info, "info"))
+        )
+    return tuple(found)
 
 
 def _kind(value: Any) -> str:

@@ -146,7 +146,7 @@ def score_retrieval(scores: Scores) -> Scores | None:
     )
     rule = scores.rule
     slots = tuple(rule.judge(row.targets, {rule.folded(key) for key in row.retrieved or ()}) for row in rows)
-    most = max(len(part) for part in found)
+    sizes = {len(part) for part in found}
     return Scores(
         label=scores.label,
         captions=scores.captions,
@@ -159,7 +159,7 @@ def score_retrieval(scores: Scores) -> Scores | None:
         lengths=None,
         pictures=scores.pictures,
         unit=scores.unit,
-        what=f"retrieval (top {most})",
+        what=f"retrieval ({'top' if len(sizes) == 1 else 'up to'} {max(sizes)})",
     )
 
 

@@ -44,7 +44,7 @@ def score_sets(
     scored = []
     for label, captions in zip(labels([one.path for one in sets]), sets, strict=True):
         # Each file has its own names beside those of the database: files of other concepts must not change its score.
-        known = known_concepts(captions.rows, database)
+        known = known_concepts(captions.rows, [*database, *captions.database])
         scores = score_captions(label, captions, known, case=rules.case, pool=pool, unit=rules.unit)
         retrieved = score_retrieval(scores)
         scored += [scores] if retrieved is None else [scores, retrieved]
