@@ -11,8 +11,10 @@ from typing import Any
 
 from repic_cli.data.building.compose import Refused
 from repic_cli.data.building.options import BuildOptions
+from repic_cli.data.records import record_row
 from repic_cli.data.source import RECORDS
 from repic_cli.data.sources.pool import Pool
+from repic_cli.files import write_file
 from repic_plugins.errors import DataError
 from repic_plugins.types import Names, Record
 
@@ -38,23 +40,31 @@ def counts_of(records: Iterable[Record]) -> dict[str, Any]:
     }
 
 
-def make_manifest(
-    what: str,
-    options: BuildOptions,
-    pools: Sequence[Pool],
-    licences: Mapping[str, str],
-    records: Sequence[Record],
-    content: bytes,
-    refused: Refused,
+def write_folder(out: Path, records: Sequence[Record], about: Mapping[str, Any]) -> dict[str, Any]:
+    """Write records and manifest into a folder; gives the manifest: `about`, the counts, and what the file must be.
+
+    The same records and `about` give the same bytes, so there is no date in it.
+    """
+    root = out.absolute()
+    lines = [json.dumps(record_row(record, root), ensure_ascii=False) for record in records]
+    content = ("\n".join(lines) + "\n").encode()
+    file = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    manifest = {"version": VERSION, "counts": counts_of(records), "files": {RECORDS: file}, **about}
+    # Without its manifest the folder is unfinished; an old one must not stand beside new records.
+    (out / MANIFEST).unlink(missing_ok=True)
+    write_file(out / RECORDS, content)
+    write_file(out / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    return manifest
+
+
+def describe(
+    what: str, options: BuildOptions, pools: Sequence[Pool], licences: Mapping[str, str], refused: Refused
 ) -> dict[str, Any]:
-    """The manifest of a build; the same for the same build, so it holds no date."""
+    """What the manifest of a build says of its sources and options."""
     return {
-        "version": VERSION,
         "what": what,
-        "counts": counts_of(records),
         "sources": {pool.source: _source(pool, licences[pool.source], options, refused) for pool in pools},
         "options": options.model_dump(mode="json"),
-        "files": {RECORDS: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}},
         "refused": refused.examples,
     }
 

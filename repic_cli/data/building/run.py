@@ -17,13 +17,14 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from repic_cli.data.building.compose import Refused, compose, shares
-from repic_cli.data.building.manifest import MANIFEST, make_manifest, read_manifest
+from repic_cli.data.building.manifest import MANIFEST, describe, read_manifest, write_folder
 from repic_cli.data.building.options import BuildOptions
-from repic_cli.data.building.pictures import FOLDER, Pictures
+from repic_cli.data.building.own import FOLDER, own_records
+from repic_cli.data.building.pictures import FOLDER as PICTURES
+from repic_cli.data.building.pictures import Pictures
 from repic_cli.data.mixing import apportion
-from repic_cli.data.records import record_row
 from repic_cli.data.source import RECORDS
-from repic_cli.data.sources.known import Source, open_source
+from repic_cli.data.sources.known import LICENCES, Source, open_source
 from repic_cli.data.sources.pool import Pool
 from repic_cli.data.sources.reading import Scan
 from repic_cli.files import write_file
@@ -69,6 +70,8 @@ def build(
             return Built(out, found, (), fresh=False)
         raise DataError(f"{out}: holds another build; give another --out, or --overwrite")
     _check_folder(out, found)
+    if FOLDER in options.sources:
+        return _own(what, options, out, workers)
     sources = [open_source(name, options) for name in options.sources]
     pools = [_scanned(source, options, out, tell) for source in sources]
     wanted = shares(pools, options)
@@ -84,14 +87,22 @@ def build(
         records.append(record)
         tell("making records", len(records), total)
     licences = {source.name: source.licence for source in sources}
-    manifest = _write(out, what, options, pools, licences, records, refused)
+    manifest = write_folder(out, records, describe(what, options, pools, licences, refused))
+    shutil.rmtree(out / WORK, ignore_errors=True)
     return Built(out, manifest, _notes(options, pools, manifest, refused))
+
+
+def _own(what: str, options: BuildOptions, out: Path, workers: int) -> Built:
+    pictures = Pictures(out, {}, copy=options.pictures == "copy", workers=workers)
+    pool, records, notes = own_records(options, pictures)
+    about = describe(what, options, [pool], {FOLDER: LICENCES[FOLDER]}, Refused())
+    return Built(out, write_folder(out, records, about), notes)
 
 
 def _check_folder(out: Path, manifest: dict[str, Any] | None) -> None:
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: not a folder")
-    ours = {WORK, FOLDER, MANIFEST, RECORDS}
+    ours = {WORK, PICTURES, MANIFEST, RECORDS}
     others = [item.name for item in out.iterdir() if item.name not in ours] if out.is_dir() else []
     if others and manifest is None:
         raise DataError(f"{out}: the folder holds other things ({others[0]}); give a new one")
@@ -121,27 +132,6 @@ def _scanned(source: Source, options: BuildOptions, out: Path, tell: Tell) -> Po
 
 def _stamps(pool: Pool) -> list[list[Any]]:
     return [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in pool.files]
-
-
-def _write(
-    out: Path,
-    what: str,
-    options: BuildOptions,
-    pools: list[Pool],
-    licences: dict[str, str],
-    records: list[Record],
-    refused: Refused,
-) -> dict[str, Any]:
-    root = out.absolute()
-    lines = [json.dumps(record_row(record, root), ensure_ascii=False) for record in records]
-    content = ("\n".join(lines) + "\n").encode()
-    manifest = make_manifest(what, options, pools, licences, records, content, refused)
-    # Without its manifest the folder is unfinished; an old one must not stand beside new records.
-    (out / MANIFEST).unlink(missing_ok=True)
-    write_file(out / RECORDS, content)
-    write_file(out / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
-    shutil.rmtree(out / WORK, ignore_errors=True)
-    return manifest
 
 
 def _notes(options: BuildOptions, pools: list[Pool], manifest: dict[str, Any], refused: Refused) -> tuple[str, ...]:

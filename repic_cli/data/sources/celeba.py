@@ -18,7 +18,7 @@ from pathlib import Path
 
 from repic_cli.data.images import PixelBox
 from repic_cli.data.sources.pool import Pair, Pool, Shot
-from repic_cli.data.sources.reading import Lowest, Scan, first_file, inside, numbers, text_lines, xywh, xyxy
+from repic_cli.data.sources.reading import Lowest, Scan, first_file, in_turn, inside, numbers, text_lines, xywh, xyxy
 from repic_plugins.errors import DataError
 
 ALIGNED, WILD = "img_align_celeba", "img_celeba"
@@ -43,15 +43,18 @@ def scan_celeba(root: Path, scan: Scan) -> Pool:
     others = {name for name, words in rows if words != partition}
     faces = dict(_faces(root, pictures, wanted - others, pool, scan))
     looks = dict(_looks(root, wanted - others, pool, scan))
+    listed: list[list[Pair]] = []
     for identity, names in people.items():
         names = [name for name in names if name not in others]
         if len(names) < 2:
             pool.left_out["a person without two pictures in the split"] += 1
-            continue
-        reference, query = names[:2]
-        shot = Shot(pictures / reference, faces.get(reference))
-        look = looks.get(reference, PERSON)
-        pool.pairs.append(Pair(shot, Shot(pictures / query), f"celeba:{identity}", PERSON, look))
+        pairs = []
+        for reference, query in zip(names[0::2], names[1::2], strict=False):
+            shot = Shot(pictures / reference, faces.get(reference))
+            look = looks.get(reference, PERSON)
+            pairs.append(Pair(shot, Shot(pictures / query), f"celeba:{identity}", PERSON, look))
+        listed.append(pairs)
+    pool.pairs = in_turn(listed)
     if not pool.pairs:
         raise DataError(f"{file}: nobody is on two pictures of the split {scan.split}")
     return pool

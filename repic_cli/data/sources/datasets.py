@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
 from repic_cli.data.names import safe_name
 from repic_cli.data.sources.pool import Pair, Pool, Region, Shot
-from repic_cli.data.sources.reading import Lowest, Scan, xywh, xyxy
+from repic_cli.data.sources.reading import Lowest, Scan, in_turn, xywh, xyxy
 from repic_plugins.errors import DataError, OptionError
 from repic_plugins.text import clean, reason
 
@@ -81,13 +82,16 @@ class DataSet:
                 continue
             text = feature.int2str(label) if hasattr(feature, "int2str") and isinstance(label, int) else str(label)
             kept.add(text, str(number), number)
+        listed: list[list[Pair]] = []
         for label, rows in kept:
             if len(rows) < 2:
                 pool.left_out["the only picture of its label"] += 1
                 continue
             name = safe_name(label) if self.columns.names else ""
-            first, second = self._shot(rows[0]), self._shot(rows[1])
-            pool.pairs.append(Pair(first, second, f"{pool.source}:{label}", "", "", name))
+            identity = f"{pool.source}:{label}"
+            both = combinations(map(self._shot, rows), 2)
+            listed.append([Pair(first, second, identity, "", "", name) for first, second in both])
+        pool.pairs = in_turn(listed)
 
     def _regions(self, pool: Pool, scan: Scan) -> None:
         read = xyxy if self.columns.box_format == "xyxy" else xywh

@@ -6,9 +6,10 @@ import hashlib
 import heapq
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Generic, TypeVar
 
@@ -220,6 +221,11 @@ def inside(name: str) -> PurePosixPath:
     if not name.strip() or path.is_absolute() or ".." in path.parts or "\0" in name:
         raise ValueError(f"the file name {clean(repr(name), 80)} leads out of the folder of pictures")
     return path
+
+
+def in_turn(groups: Sequence[Sequence[T]]) -> list[T]:
+    """The first of every group, then the second of every group that has one, and so on."""
+    return [item for row in zip_longest(*groups) for item in row if item is not None]
 
 
 def first_file(folder: Path, patterns: tuple[str, ...], what: str) -> Path:
