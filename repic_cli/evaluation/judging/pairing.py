@@ -9,21 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repic_cli.concepts.formats.places import path_parts
+from repic_cli.evaluation.captioned.known import KnownConcept
 from repic_cli.evaluation.captioned.rows import CaptionRow, CaptionSet
 from repic_plugins.errors import DataError
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two captions of one picture."""
+    """Two captions of one picture. `names` is what each concept of the picture is called."""
 
     a: CaptionRow
     b: CaptionRow
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What the concepts of the picture are called: the name where a file has one, else the key."""
-        return tuple(self.a.names.get(key) or self.b.names.get(key) or key for key in self.a.keys)
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,12 @@ def pair_up(a: CaptionSet, b: CaptionSet) -> Pairs:
     Raises `DataError` when the files have no picture in common.
     """
     ours, theirs = _by_identity(a.rows), _by_identity(b.rows)
-    pairs = tuple(Pair(row, theirs[identity]) for identity, row in ours.items() if identity in theirs)
+    called = {one.key: _called(one) for one in (*b.database, *a.database)}
+    pairs = tuple(
+        Pair(row, theirs[identity], tuple(called.get(key, key) for key in row.keys))
+        for identity, row in ours.items()
+        if identity in theirs
+    )
     if not pairs:
         raise DataError(f"{a.path} and {b.path} have no row in common: none with the same picture and the same keys")
     return Pairs(pairs, len(ours) - len(pairs), len(theirs) - len(pairs))
@@ -62,6 +64,12 @@ def chosen(pairs: Sequence[Pair], limit: int | None, seed: int) -> list[Pair]:
 def folders_of(a: CaptionSet, b: CaptionSet, more: Sequence[Path]) -> list[Path]:
     """Where pictures may lie: in what the user gave, and beside the files."""
     return list(dict.fromkeys([*more, a.path.parent, b.path.parent]))
+
+
+def _called(concept: KnownConcept) -> str:
+    """`Iron Man (also: ironman)`."""
+    name, *others = concept.spellings
+    return f"{name} (also: {', '.join(others)})" if others else name
 
 
 def _by_identity(rows: Sequence[CaptionRow]) -> dict[Identity, CaptionRow]:

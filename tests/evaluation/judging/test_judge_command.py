@@ -214,6 +214,17 @@ def test_rows_of_repic_and_ours_are_paired_whatever_the_style_of_paths(
     assert {asked.captions for asked in peer.asked} == {("mine", "theirs"), ("theirs", "mine")}
 
 
+def test_the_judge_is_told_all_spellings_that_a_database_knows(
+    peer: Any, run_judge: Run, rows_file: Rows, tmp_path: Path
+) -> None:
+    a = rows_file(tmp_path / "a.jsonl", ["x"], [["ironman", "bo"]])
+    concepts = [["ironman", "Iron Man", ["Tony"], "A hero."], ["bo", "bo", [], ""]]
+    a.write_text(json.dumps({"id": "#database", "concepts": concepts}) + "\n" + a.read_text())
+    b = rows_file(tmp_path / "b.jsonl", ["y"], [["bo", "ironman"]])
+    run_judge(a, b, "--judge", peer.spec, "--no-pictures")
+    assert '["Iron Man (also: ironman, Tony)", "bo"]' in peer.asked[0].user[0]["text"]
+
+
 def test_files_without_a_common_row_are_an_error(peer: Any, run_judge: Run, rows_file: Rows, tmp_path: Path) -> None:
     a, b = rows_file(tmp_path / "a.jsonl", ["x"]), rows_file(tmp_path / "b.jsonl", ["y"], [["tom"]])
     ran = run_judge(a, b, "--judge", peer.spec, "--no-pictures")
