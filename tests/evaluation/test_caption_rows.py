@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from repic_cli.evaluation.captioned.known import KnownConcept
 from repic_cli.evaluation.captioned.rows import CaptionRow, read_captions
 from repic_plugins.errors import DataError
 
@@ -41,12 +42,13 @@ def test_formats_give_the_same_rows(tmp_path: Path, content: str) -> None:
 
 def test_rows_of_a_run_tell_more(tmp_path: Path) -> None:
     row: dict[str, Any] = {"image": "a.jpg", "keys": ["<bo>"], "caption": "x", "setting": "wrong-demonstrations"}
-    row |= {"shown": ["<gus>"], "retrieved": [], "names": {"<gus>": "Gus"}, "infos": {"<gus>": "A cat."}}
+    row |= {"shown": ["<gus>"], "retrieved": []}
+    database = {"id": "#database", "concepts": [["gus", "Gus", ["Gustav"], "A cat."]]}
     failed = {"image": "b.jpg", "keys": ["<bo>"], "error": "truncated"}
-    got = read_captions(put(tmp_path, f"{json.dumps(row)}\n{json.dumps(failed)}\n"))
+    got = read_captions(put(tmp_path, "\n".join(map(json.dumps, (database, row, failed)))))
     (only,) = got.rows
     assert only.targets == only.shown == ("gus",) and only.retrieved == ()
-    assert only.names == {"gus": "Gus"} and only.infos == {"gus": "A cat."}
+    assert got.database == (KnownConcept("gus", "Gus", ("Gustav",), "A cat."),)
     assert got.failed == 1
 
 
