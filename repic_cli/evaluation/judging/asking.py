@@ -97,7 +97,8 @@ class Asker:
         if not isinstance(text, str):
             raise TypeError("the content is no text")
         return Reply(
-            self.endpoint.hide(text)[:_LONGEST],
+            # Half a character (JSON can hold one) is no text that a file could take.
+            self.endpoint.hide(text)[:_LONGEST].encode("utf-8", "replace").decode(),
             self._clean(getattr(message, "refusal", None) or ""),
             self._clean(choice.finish_reason or ""),
             _count(getattr(usage, "prompt_tokens", None)),

@@ -48,7 +48,8 @@ def _verdicts(body: str) -> Iterator[Any]:
 
     Ends at what begins like an object and is none: what is within could be a caption that the judge repeats.
     """
-    decode = json.JSONDecoder(object_pairs_hook=_Pairs).raw_decode
+    # Not strict: models write line breaks into their reasons.
+    decode = json.JSONDecoder(object_pairs_hook=_Pairs, strict=False).raw_decode
     at = body.find("{")
     while at >= 0:
         try:

@@ -120,6 +120,16 @@ def test_refusals_failures_and_garbage_are_counted_apart(two_files: Two, peer: A
     assert ["broken" in asked.captions[0] for asked in peer.asked[before:]] == [True, True]
 
 
+def test_half_a_character_in_a_reply_is_kept_as_a_question_mark(
+    pair: Any, peer: Any, run_judge: Run, tmp_path: Path
+) -> None:
+    peer.answer = lambda asked, before: peer.say('{"reason": "\ud83d \x00", "verdict": "A"}')
+    assert run_judge(*pair, "--judge", peer.spec, "--no-pictures", "--out", tmp_path / "o.jsonl").code == 0
+    again = run_judge(*pair, "--judge", peer.spec, "--no-pictures", "--out", tmp_path / "o.jsonl", "--json").json
+    assert again["requests"]["sent"] == 0 and again["verdicts"]["tie"] == 1
+    assert json.loads((tmp_path / "o.jsonl").read_text())["a_first"]["text"].startswith('{"reason": "? ')
+
+
 def test_what_failed_for_good_is_asked_on_the_next_run(many: Any, peer: Any, run_judge: Run) -> None:
     def fails(asked: Any, before: int) -> Any:
         return peer.say("oops", status=500) if "number 7" in "".join(asked.captions) else prefers_bo(peer, asked)

@@ -22,6 +22,7 @@ JSON_A = '{"reason": "names bo", "verdict": "A"}'
         (f"<think>B? It says {{bo}} ... no.</think>{JSON_A}", "first"),
         ('weighing {"verdict": "B"} against A</think>\n' + JSON_A, "first"),
         ('{\n "reason": "the name "bo" is there",\n "verdict": "A"\n}', "first"),  # no JSON, but plain
+        ('{"reason": "first line\nand another", "verdict": "B"}', "second"),
         ("A", "first"),
         (" b.\n", "second"),
         ("**[[B]]**", "second"),
