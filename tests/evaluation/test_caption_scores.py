@@ -264,3 +264,18 @@ def test_labels_tell_files_apart() -> None:
 def test_the_released_files_are_read_as_they_are(repic_pack: Path) -> None:
     counts = [len(read_captions(path).rows) for path in sorted(repic_pack.glob("repic_captions/*/*.json"))]
     assert counts == [82] * 5 + [105] * 3
+
+
+@pytest.mark.parametrize("count", [3, 4, 7, 8, 9, 20, 33])
+def test_each_run_of_words_is_a_repeat(count: int) -> None:
+    words = [f"w{i}" for i in range(count)]
+    concept = KnownConcept("bo", "bo", (), " ".join(words))
+    size = min(8, count)
+    for start in range(count - size + 1):
+        for length in (size, size - 1):
+            run = words[start : start + length]
+            tally = score([(["bo"], f"x {', '.join(run)}. y")], [concept]).beyond.get("info")
+            if count < 4:
+                assert tally is None
+            else:
+                assert tally is not None and tally.hits == (int(length == size),), (start, length)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +18,12 @@ if TYPE_CHECKING:
 RUN = 8
 """So many words of an info in a row, or a whole info of at least half as many, are no chance."""
 QUANTILES = (5, 25, 50, 75, 95)
-_NO_WORD = re.compile(r"[^\w]+")
+_SIGNS = [
+    chr(code)
+    for low, high in ((0x21, 0x7F), (0xA0, 0xC0), (0x2010, 0x2070), (0x3000, 0x3030))
+    for code in range(low, high)
+]
+_BLANKED = str.maketrans({sign: " " for sign in _SIGNS if not (sign.isalnum() or sign == "_")})
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,11 @@ def info_repeats(rows: Sequence[CaptionRow], known: Known) -> tuple[np.ndarray, 
     could: (N,) bool each. A repeat is `RUN` words of it in a row, whatever the case and punctuation."""
     repeats, could = np.zeros(len(rows), bool), np.zeros(len(rows), bool)
     for i, row in enumerate(rows):
-        runs = [run for info in _infos(row, known) for run in _runs(info)]
-        if runs:
+        marks = [mark for info in _infos(row, known) for mark in _runs(info)]
+        if marks:
             could[i] = True
             text = _plain(row.caption)
-            repeats[i] = any(run in text for run in runs)
+            repeats[i] = any(word in text and any(run in text for run in runs) for word, runs in marks)
     return repeats, could
 
 
@@ -67,15 +71,19 @@ def _infos(row: CaptionRow, known: Known) -> list[str]:
 
 
 @lru_cache(maxsize=65536)
-def _runs(info: str) -> tuple[str, ...]:
-    """The runs of words of which one is a repeat, each between blanks."""
+def _runs(info: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """The runs of words of which one is a repeat, each between blanks, by a word that they have in common.
+
+    Every run has one of the words at a run's distance from each other, so only for those is looked in most captions.
+    """
     words = _plain(info).split()
     if len(words) < RUN // 2:
         return ()
     size = min(RUN, len(words))
-    return tuple(f" {' '.join(words[start : start + size])} " for start in range(len(words) - size + 1))
+    runs = [f" {' '.join(words[start : start + size])} " for start in range(len(words) - size + 1)]
+    return tuple((f" {words[at]} ", tuple(runs[at - size + 1 : at + 1])) for at in range(size - 1, len(words), size))
 
 
 def _plain(text: str) -> str:
     """Folded words between single blanks, with one before and one behind."""
-    return f" {_NO_WORD.sub(' ', text.casefold()).strip()} "
+    return f" {' '.join(text.casefold().translate(_BLANKED).split())} "

@@ -103,8 +103,3 @@ def _query(row: CaptionRow) -> tuple[object, ...]:
 def _chosen(tally: Tally, rows: np.ndarray) -> Tally:
     hits, chances = np.asarray(tally.hits)[rows], np.asarray(tally.chances)[rows]
     return replace(tally, hits=tuple(hits.tolist()), chances=tuple(chances.tolist()))
-
-
-def is_change(estimate: Estimate) -> bool:
-    """Whether the interval leaves out 0."""
-    return not math.isnan(estimate.low) and not estimate.low <= 0 <= estimate.high
