@@ -43,7 +43,7 @@ class Report:
         found = [tables.score_table(self.scored, chosen)]
         found += [tables.beyond_table(own)] if self.protocol != "paper" else []
         found += [tables.part_table(scores, self.by) for scores in own if self.by is not None]
-        found += [table for one in self.compared for table in tables.comparison_tables(one)]
+        found += [table for one in self.compared for table in tables.comparison_tables(one, chosen)]
         found += [table for scores in own if self.mistakes for table in tables.mistake_tables(scores)]
         return [table for table in found if table.rows]
 

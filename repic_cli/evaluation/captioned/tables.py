@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from repic_cli.evaluation.captioned.breakdown import By, Part, by_concept, by_picture
 from repic_cli.evaluation.captioned.compare import Comparison
 from repic_cli.evaluation.captioned.mistakes import DIFFERS, Mistake, mistakes, reasons
-from repic_cli.evaluation.captioned.scores import BEYOND, PROTOCOLS, SCORES, Protocol, Scores
+from repic_cli.evaluation.captioned.scores import BEYOND, SCORES, Protocol, Scores
 from repic_cli.evaluation.statistics import Estimate, estimate
 from repic_plugins.text import clean
 
@@ -115,10 +115,10 @@ def _mistake_table(title: str, found: Iterable[Mistake]) -> Table:
     return Table(title, ("row", "picture", "name", "paper", "strict", "reason", "caption"), rows, 9)
 
 
-def comparison_tables(found: Comparison) -> list[Table]:
+def comparison_tables(found: Comparison, protocols: Sequence[Protocol]) -> list[Table]:
     """The change of each score with its paired interval, and McNemar's test on whole captions."""
     rows = [
-        (f"{protocol} {score}", points(found.changes[protocol, score])) for protocol in PROTOCOLS for score in SCORES
+        (f"{protocol} {score}", points(found.changes[protocol, score])) for protocol in protocols for score in SCORES
     ]
     rows += [(BEYOND[name], points(change)) for name, change in found.beyond.items()]
     title = f"{found.second} against {found.first}: {found.queries} common queries"
@@ -126,6 +126,7 @@ def comparison_tables(found: Comparison) -> list[Table]:
     tests = tuple(
         (protocol, str(test.only_first), str(test.only_second), f"{test.p:.2g}")
         for protocol, test in found.mcnemar.items()
+        if protocol in protocols
     )
     columns = ("all names in the caption", "only the first", "only the second", "McNemar p")
     return [Table(title + left, ("score", "change in points"), tuple(rows)), Table("", columns, tests)]
