@@ -18,7 +18,17 @@ from pathlib import Path
 
 from repic_cli.data.images import PixelBox
 from repic_cli.data.sources.pool import Pair, Pool, Shot
-from repic_cli.data.sources.reading import Lowest, Scan, first_file, in_turn, inside, numbers, text_lines, xywh, xyxy
+from repic_cli.data.sources.reading import (
+    Lowest,
+    Scan,
+    check_inside,
+    first_file,
+    in_turn,
+    numbers,
+    text_lines,
+    xywh,
+    xyxy,
+)
 from repic_plugins.errors import DataError
 
 ALIGNED, WILD = "img_align_celeba", "img_celeba"
@@ -90,7 +100,7 @@ def _words(line: str, count: int) -> list[str]:
     words = line.split()
     if len(words) != count + 1:
         raise ValueError(f"must be a file name and {count} value{'s' if count > 1 else ''}, not {len(words)} words")
-    inside(words[0])
+    check_inside(words[0])
     return words
 
 

@@ -30,7 +30,7 @@ MAX_OVERLAP = 0.25
 """Most of the smaller of two things that the other may cover when both are to be named."""
 MAX_PARTS = 3
 """The paper shows at most three references."""
-_SPARE = 8  # pictures kept for each one asked for: many have no thing that serves
+_SPARE = 3  # pictures kept for each one asked for: many have no thing that serves
 
 
 @dataclass(frozen=True)
