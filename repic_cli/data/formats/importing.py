@@ -36,10 +36,11 @@ OURS = "repic"
 _KNOWN = frozenset({"id", "image", "images", "problem", "solution", "accu_reward_method", "conversations", OURS})
 _NAME = re.compile(r"<([^<>|/\\\n]{1,100})>")
 _BOX_WORD = r"(?:bounding (?:box|coordinates?|region)|box|coordinates?|position|location|boundar(?:y|ies)|region)"
+_BOX_OF = rf"{_BOX_WORD}\s+(?:\w+\s+)?(?:of|for)\s+"
 _IN_PICTURE = r"(?:\s+(?:in|within|on|of)\s+(?:the|this)\s+(?:\w+\s+)?(?:image|picture|photo|photograph))?"
 _PHRASES = (
     re.compile(r"describes?\s*:\s*(?P<phrase>.+)", re.DOTALL),
-    re.compile(rf"\b{_BOX_WORD}\b[^.:]*?\b(?:of|for)\s+(?P<phrase>.+?){_IN_PICTURE}$", re.DOTALL | re.IGNORECASE),
+    re.compile(rf"\b{_BOX_OF}(?:the\s+{_BOX_OF})?(?P<phrase>.+?){_IN_PICTURE}$", re.DOTALL | re.IGNORECASE),
     re.compile(rf"^(?:please\s+)?\w+\s+(?P<phrase>.+?)['’]s\s+{_BOX_WORD}\b", re.DOTALL | re.IGNORECASE),
 )
 """How questions for a box are put; the phrase is what they ask for."""
@@ -72,13 +73,15 @@ class Importer:
             phrase = ours.get("phrase") or self._phrase(problem)
             return Record(key, "vlt", pictures[0], answer=_box(solution), phrase=phrase[:MAX_INFO], meta=meta)
         answer: Answer = YesNo(_yes(solution)) if task == "oct" else None
-        names = self._names(problem, solution if task == "ict" else None, len(pictures) - 1, key)
+        names = self._names(problem, _listed(solution) if task == "ict" else (), len(pictures) - 1, key)
         infos = ours.get("info") or [""] * len(names)
         references = tuple(
             Reference(name, picture, str(info)) for name, picture, info in zip(names, pictures, infos, strict=False)
         )
         if task == "ict":
-            answer = answer_from_json(ours["answer"]) if "answer" in ours else Names(tuple(names))
+            required = _listed(solution)
+            absent = tuple(name for name in names if name not in required)
+            answer = answer_from_json(ours["answer"]) if "answer" in ours else Names(required, absent)
         return Record(key, task, pictures[-1], references, answer, meta=meta)
 
     def _meta(self, value: Mapping[str, Any], problem: str, method: str, ours: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -114,15 +117,13 @@ class Importer:
         self._note("took the whole question for the phrase of a box")
         return text
 
-    def _names(self, problem: str, solution: object, count: int, key: str) -> list[str]:
-        """The names of the reference pictures, in their order."""
+    def _names(self, problem: str, wanted: tuple[str, ...], count: int, key: str) -> list[str]:
+        """The names of the reference pictures, in the order in which the question has them."""
         if count < 1:
             raise ValueError("a question about a name needs a reference picture and the query picture")
         shown = _shown_names(problem)
-        wanted = [safe_name(str(name)) for name in (solution if isinstance(solution, list) else [solution]) if name]
-        in_order = [name for name in shown if not wanted or name in wanted]
-        for names in (in_order, wanted, shown):
-            if len(names) == count:
+        for names in ([name for name in shown if name in wanted], shown, list(wanted)):
+            if len(names) == count and set(wanted) <= set(names):
                 return names
         if wanted or shown:
             found = ", ".join(f"<{name}>" for name in wanted or shown)
@@ -159,6 +160,14 @@ def _task(value: Mapping[str, Any], solution: object) -> tuple[str, str]:
     if isinstance(solution, str) and _word(solution) in ("yes", "no"):
         return "oct", "yes_no"
     return "vlt", "iou"  # what RePIC takes for granted
+
+
+def _listed(solution: Any) -> tuple[str, ...]:
+    """The names of a solution. Raises `ValueError` if there is none."""
+    names = tuple(safe_name(name) for name in (solution if isinstance(solution, list) else [solution]))
+    if not names:
+        raise ValueError("solution must be a name, or a list of them")
+    return names
 
 
 def _word(text: str) -> str:
