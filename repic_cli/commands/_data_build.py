@@ -79,9 +79,9 @@ def build(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another build in the folder.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Build records for `repic train --data` from the paper's sources, or from your own data.
+    """Build records from the paper's sources, or your own data.
 
-    The same options and seed give the same records. A build that was stopped goes on where it was.
+    `repic train --data` reads them. The same options and seed give the same records; a build that was stopped goes on.
     """
     from repic_cli.data.building.options import make_options, weights
     from repic_cli.data.building.run import build as start

@@ -38,7 +38,10 @@ def import_list(
     workers: Workers = 4,
     as_json: Json = False,
 ) -> None:
-    """Read a training list of RePIC or VLM-R1 (image, problem, solution, accu_reward_method) into records."""
+    """Read a training list of RePIC or VLM-R1 into records.
+
+    Its rows have image, problem, solution and accu_reward_method, or conversations.
+    """
     from repic_cli.data.formats.reading_in import import_file
 
     with progress() as tell:
@@ -65,7 +68,10 @@ def export(
     form: Annotated[ListFormat, typer.Option("--format", help="One JSON list, or one row a line.")] = ListFormat.json,
     as_json: Json = False,
 ) -> None:
-    """Write records as a training list of RePIC and VLM-R1, with its pictures. `repic data import` reads it back."""
+    """Write records as a training list of RePIC and VLM-R1.
+
+    With its pictures; `repic data import` reads the same records back.
+    """
     from repic_cli.config_sections import DataSection
     from repic_cli.data.checking import record_file
     from repic_cli.data.formats.exporting import export_records

@@ -28,9 +28,9 @@ def check(
     workers: Workers = 4,
     as_json: Json = False,
 ) -> None:
-    """Look at every row and picture: what is missing, corrupt, twice, out of its picture, or in an evaluation set.
+    """Find what is wrong with records and their pictures.
 
-    The exit code is 5 if something is wrong.
+    What is missing, corrupt, twice, out of its picture, or in an evaluation set too. The exit code is then 5.
     """
     from repic_cli.config_sections import DataSection
     from repic_cli.data.checking import check_data
@@ -69,7 +69,10 @@ def show(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draw, and of the wording of the prompts.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Write a page with some of the records: their pictures, boxes, prompts and answers. It needs no other file."""
+    """Write a page of records to look at.
+
+    Pictures, boxes, prompts and answers of some of them, in one HTML file that needs no other.
+    """
     from repic_cli.config_sections import DataSection
     from repic_cli.data.checking import record_file
     from repic_cli.data.gallery import write_gallery

@@ -21,7 +21,7 @@ T = TypeVar("T", Pair, Group, Region)
 
 _PARTNERS = 4
 """Pictures that are tried for one negative."""
-_BATCH = 64
+_BATCH = 512
 """Candidates whose pictures are opened together."""
 _MAX_PHRASE = 500
 
