@@ -162,6 +162,18 @@ def test_copied_pictures_make_a_folder_that_can_be_moved(repic: Run, places: lis
     assert repic("data", "check", tmp_path / "moved")[0] == 0
 
 
+def test_tables_of_one_name_in_two_folders(repic: Run, make: Any, tmp_path: Path) -> None:
+    for number, folder in enumerate(("one", "two")):
+        made = [make.subject_row(100 * number + i, f"thing {number} {i}", "Tools") for i in range(4)]
+        make.parquet(tmp_path / "s" / folder / "train-0.parquet", made)
+    out = tmp_path / "out"
+    options = ("--subjects200k", tmp_path / "s", "--count", 12, "--out", out)
+    assert repic("data", "build", "subjects200k", *options)[0] == 0
+    contents = {path.read_bytes() for path in (out / "pictures/subjects200k").iterdir()}
+    assert len(contents) == 8
+    assert repic("data", "check", out)[0] == 0
+
+
 def test_manifest_counts_and_json(repic: Run, places: list[object], tmp_path: Path) -> None:
     out = tmp_path / "out"
     code, text, _ = repic("data", "build", "paper", *places, "--count", 40, "--out", out, "--json")

@@ -6,6 +6,7 @@ step of seconds, and a thousand records need no copy of what the disk already ho
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import io
 import re
@@ -39,6 +40,7 @@ class Pictures:
     def __init__(self, root: Path, fetch: Mapping[str, Fetch], *, copy: bool = False, workers: int = 4) -> None:
         self.root, self._fetch, self._copy, self._workers = root, fetch, copy, workers
         self._known: dict[_Key, tuple[Path, tuple[int, int]] | DataError] = {}
+        self._tables: dict[Path, Path] = {}
 
     def prepare(self, source: str, shots: Iterable[Shot]) -> None:
         """Get the pictures of the shots ready: `image` then answers at once."""
@@ -97,17 +99,25 @@ class Pictures:
             if isinstance(content, DataError):
                 files[table, row, column] = content
                 continue
-            path = folder / f"{slug(table.stem)}-{row}{_ending(content)}"
-            if not path.is_file() or path.stat().st_size != len(content):
+            path = self._free(folder / f"{slug(table.stem)}-{row}{_ending(content)}", table)
+            if not path.is_file() or path.read_bytes() != content:
                 write_file(path, content)
             files[table, row, column] = path
         return files
+
+    def _free(self, path: Path, table: Path) -> Path:
+        """The path, or a numbered one if a table of the same name in another folder has it."""
+        number, free = 1, path
+        while self._tables.setdefault(free, table) != table:
+            number += 1
+            free = path.with_stem(f"{path.stem}-{number}")
+        return free
 
     def _copied(self, source: str, path: Path) -> Path:
         """The picture's copy. Its name keeps apart pictures of one name from several folders."""
         mark = hashlib.blake2b(str(path.parent).encode(), digest_size=4).hexdigest()
         target = self.root / FOLDER / slug(source) / f"{mark}-{path.name}"
-        if not target.is_file() or target.stat().st_size != path.stat().st_size:
+        if not target.is_file() or not filecmp.cmp(path, target, shallow=False):
             with path.open("rb") as file, replacing(target) as copy:
                 shutil.copyfileobj(file, copy)
         return target
