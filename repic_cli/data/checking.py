@@ -203,12 +203,15 @@ def _check_boxes(records: Iterable[Record], shown: Mapping[Path, tuple[tuple[int
 
 
 def _check_manifest(folder: Path, records: list[Record], report: Report) -> None:
-    from repic_cli.data.building.manifest import counts_of, read_manifest
+    from repic_cli.data.building.manifest import Counts, read_manifest
 
     manifest = read_manifest(folder)
     if manifest is None:
         return
-    told, found = manifest["counts"], counts_of(records)
+    counts = Counts()
+    for record in records:
+        counts.add(record)
+    told, found = manifest["counts"], counts.as_json()
     for key in sorted({*told, *found}):
         if told.get(key) != found.get(key):
             report.add("wrong-count", f"{key}: the manifest says {told.get(key)}, there are {found.get(key)}")

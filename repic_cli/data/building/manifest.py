@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from repic_cli.data.building.options import BuildOptions
 from repic_cli.data.records import record_row
 from repic_cli.data.source import RECORDS
 from repic_cli.data.sources.pool import Pool
-from repic_cli.files import write_file
+from repic_cli.files import replacing, write_file
 from repic_plugins.errors import DataError
 from repic_plugins.types import Names, Record
 
@@ -27,32 +27,44 @@ def kind_of(record: Record) -> str:
     return f"{record.task}-{len(record.references)}" if isinstance(record.answer, Names) else record.task
 
 
-def counts_of(records: Iterable[Record]) -> dict[str, Any]:
-    """Numbers of records: in all, by task, kind, source, and by the kind of pair."""
-    listed = list(records)
-    pairs = Counter(str(record.meta["pair"]) for record in listed if "pair" in record.meta)
-    return {
-        "records": len(listed),
-        "tasks": _sorted(Counter(record.task for record in listed)),
-        "kinds": _sorted(Counter(map(kind_of, listed))),
-        "sources": _sorted(Counter(str(record.meta.get("source", "")) for record in listed)),
-        **({"pairs": _sorted(pairs)} if pairs else {}),
-    }
+class Counts:
+    """Numbers of records: in all, by task, kind and source, and by the kind of pair."""
+
+    def __init__(self) -> None:
+        self.records = 0
+        self._by: dict[str, Counter[str]] = {key: Counter() for key in ("tasks", "kinds", "sources", "pairs")}
+
+    def add(self, record: Record) -> None:
+        self.records += 1
+        self._by["tasks"][record.task] += 1
+        self._by["kinds"][kind_of(record)] += 1
+        self._by["sources"][str(record.meta.get("source", ""))] += 1
+        if "pair" in record.meta:
+            self._by["pairs"][str(record.meta["pair"])] += 1
+
+    def as_json(self) -> dict[str, Any]:
+        """As a manifest has them."""
+        return {"records": self.records, **{key: _sorted(found) for key, found in self._by.items() if found}}
 
 
-def write_folder(out: Path, records: Sequence[Record], about: Mapping[str, Any]) -> dict[str, Any]:
-    """Write records and manifest into a folder; gives the manifest: `about`, the counts, and what the file must be.
+def write_folder(out: Path, records: Iterable[Record], about: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    """Write records as they come, and the manifest; gives it: the counts, what the file must be, and `about`.
 
-    The same records and `about` give the same bytes, so there is no date in it.
+    The same records and `about` give the same bytes, so there is no date in it. Raises what `records` raises; then, and
+    when it is stopped, the folder is as it was.
     """
-    root = out.absolute()
-    lines = [json.dumps(record_row(record, root), ensure_ascii=False) for record in records]
-    content = ("\n".join(lines) + "\n").encode()
-    file = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    manifest = {"version": VERSION, "counts": counts_of(records), "files": {RECORDS: file}, **about}
-    # Without its manifest the folder is unfinished; an old one must not stand beside new records.
-    (out / MANIFEST).unlink(missing_ok=True)
-    write_file(out / RECORDS, content)
+    root, counts, digest, size = out.absolute(), Counts(), hashlib.sha256(), 0
+    with replacing(out / RECORDS) as file:
+        for record in records:
+            line = json.dumps(record_row(record, root), ensure_ascii=False).encode() + b"\n"
+            file.write(line)
+            digest.update(line)
+            size += len(line)
+            counts.add(record)
+        # Without its manifest the folder is unfinished; an old one must not stand beside new records.
+        (out / MANIFEST).unlink(missing_ok=True)
+    content = {"sha256": digest.hexdigest(), "bytes": size}
+    manifest = {"version": VERSION, "counts": counts.as_json(), "files": {RECORDS: content}, **about()}
     write_file(out / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
     return manifest
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,12 +82,9 @@ def build(
     pictures = Pictures(
         out, {source.name: source.fetch for source in sources}, copy=options.pictures == "copy", workers=workers
     )
-    records: list[Record] = []
-    for record in compose(pools, wanted, options, pictures, refused):
-        records.append(record)
-        tell("making records", len(records), total)
     licences = {source.name: source.licence for source in sources}
-    manifest = write_folder(out, records, describe(what, options, pools, licences, refused))
+    records = _told(compose(pools, wanted, options, pictures, refused), total, tell)
+    manifest = write_folder(out, records, lambda: describe(what, options, pools, licences, refused))
     shutil.rmtree(out / WORK, ignore_errors=True)
     return Built(out, manifest, _notes(options, pools, manifest, refused))
 
@@ -96,7 +93,16 @@ def _own(what: str, options: BuildOptions, out: Path, workers: int) -> Built:
     pictures = Pictures(out, {}, copy=options.pictures == "copy", workers=workers)
     pool, records, notes = own_records(options, pictures)
     about = describe(what, options, [pool], {FOLDER: LICENCES[FOLDER]}, Refused())
-    return Built(out, write_folder(out, records, about), notes)
+    return Built(out, write_folder(out, records, lambda: about), notes)
+
+
+def _told(records: Iterable[Record], total: int, tell: Tell) -> Iterator[Record]:
+    number = 0
+    for number, record in enumerate(records, 1):
+        tell("making records", number, total)
+        yield record
+    if not number:
+        raise DataError("no record can be made: no picture of the sources can be used")
 
 
 def _check_folder(out: Path, manifest: dict[str, Any] | None) -> None:

@@ -14,6 +14,7 @@ from repic_cli.data.formats.importing import Importer
 from repic_cli.data.formats.rows import Row, read_rows
 from repic_cli.data.images import FileImage
 from repic_cli.data.source import RECORDS
+from repic_cli.data.sources.known import OWN
 from repic_cli.data.sources.pool import Shot
 from repic_plugins.errors import DataError
 from repic_plugins.types import Box, Record
@@ -57,17 +58,22 @@ def import_file(
     done = Imported(out)
     importer = Importer(images, seed)
     pictures = Pictures(out, {}, copy=copy, workers=workers)
-    records: list[Record] = []
-    for record in _records(read_rows(file), importer, pictures, done, skip_bad):
-        records.append(record)
-        tell("reading rows", done.rows, None)
-    if not records:
-        raise DataError(f"{file}: no row of it can be used" + (f", as {done.examples[0]}" if done.examples else ""))
-    done.notes = importer.notes
-    about = {"path": str(file), "licence": "as its publisher says", "rows": done.rows, "bad_rows": done.bad}
-    sources = {SOURCE: {**about, "examples": done.examples, "notes": done.notes}}
     options = {"images": str(images or ""), "copy": copy, "skip_bad": skip_bad, "seed": seed}
-    done.manifest = write_folder(out, records, {"what": SOURCE, "sources": sources, "options": options})
+
+    def records() -> Iterator[Record]:
+        for record in _records(read_rows(file), importer, pictures, done, skip_bad):
+            yield record
+            tell("reading rows", done.rows, None)
+        if done.bad == done.rows:
+            raise DataError(f"{file}: no row of it can be used" + "".join(f", as {line}" for line in done.examples[:1]))
+
+    def about() -> dict[str, Any]:
+        source = {"path": str(file), "licence": OWN, "rows": done.rows, "bad_rows": done.bad}
+        source |= {"examples": done.examples, "notes": importer.notes}
+        return {"what": SOURCE, "sources": {SOURCE: source}, "options": options}
+
+    done.manifest = write_folder(out, records(), about)
+    done.notes = importer.notes
     return done
 
 
