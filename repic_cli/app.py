@@ -22,9 +22,11 @@ from typer.core import TyperGroup
 
 COMMANDS = {
     "demo": "Show the whole loop on the embedded model: measure, train, measure again, caption, report.",
+    "data": "Build, import, export, check and show training records.",
     "train": "Post-train a model with verifiable rewards (GRPO).",
     "caption": "Caption pictures with the names of your own concepts.",
     "db": "Keep the database of your personal concepts.",
+    "eval": "Score captions, make them for scoring, and let a judge compare them.",
     "rewards": "List, show and replay rewards.",
     "tasks": "List and show the training tasks.",
     "plugins": "List, check and write plugins.",

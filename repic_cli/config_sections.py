@@ -85,7 +85,7 @@ class DataSection(Section):
     """What is trained on."""
 
     source: Annotated[str, Field(min_length=1)] = "embedded"
-    """`embedded`, a record file (JSONL), or a folder with one sub-folder of pictures per concept."""
+    """`embedded`, a record file (JSONL), a folder of `repic data build`, or one with a sub-folder per concept."""
     count: Count = 2000
     mix: dict[str, NotNegative] = Field(default_factory=lambda: {"oct": 0.25, "vlt": 0.25, "ict": 0.5})
     """Task -> weight of its share of the samples. A layer that gives this table replaces it whole."""

@@ -79,8 +79,8 @@ class Batch:
             write_file(self.draw / drawing, buffer.getvalue())
 
 
-def marks_of(captioner: Captioner, concepts: Sequence[str] | None = None) -> Marks:
-    """What the captions of this captioner depend on."""
+def marks_of(captioner: Captioner, concepts: Sequence[str] | None = None, **more: Any) -> Marks:
+    """What the captions of this captioner depend on; `more` are options of the caller's."""
     backbone, database = captioner.backbone, captioner.database
     retriever, verifier = captioner.retriever, captioner.verifier
     options: dict[str, Any] = {
@@ -89,6 +89,8 @@ def marks_of(captioner: Captioner, concepts: Sequence[str] | None = None) -> Mar
         "max_concepts": captioner.max_concepts,
         "max_new_tokens": captioner.max_new_tokens,
         "verify": None if verifier is None else (verifier.threshold, verifier.look),
+        **({} if captioner.top_k is None else {"top_k": captioner.top_k}),
+        **more,
     }
     if retriever is not None:
         options |= {

@@ -35,7 +35,8 @@ class Captioner:
 
     `retriever` finds concepts (None: none are looked for); `verifier` asks the model about each of them and keeps those
     that it confirms (None: all are shown); `calibration` tells how its threshold came about. `database` is needed for
-    concepts given by name. `question` replaces the instruction's last sentence. Raises `DatabaseError` for unknown
+    concepts given by name. `question` replaces the instruction's last sentence. `top_k` shows so many of the nearest
+    concepts, however near they are, as the paper's evaluation does. Raises `DatabaseError` for unknown
     concepts, `DataError` for pictures.
     """
 
@@ -48,13 +49,14 @@ class Captioner:
         *,
         calibration: Calibration | None = None,
         question: str | None = None,
+        top_k: int | None = None,
         max_concepts: int = MAX_CONCEPTS,
         max_new_tokens: int = MAX_NEW_TOKENS,
         batch_size: int = 8,
     ) -> None:
         self.backbone, self.database, self.retriever, self.verifier = backbone, database, retriever, verifier
         self.max_concepts, self.max_new_tokens, self.batch_size = max_concepts, max_new_tokens, batch_size
-        self.calibration, self.question = calibration, question
+        self.calibration, self.question, self.top_k = calibration, question, top_k
         self._named, self._generic = ict(), caption()
         self._personal = question or self._named.templates["ict"]["personal"][0]
         self._plain = question or self._named.templates["ict"]["plain"][0]
@@ -101,10 +103,18 @@ class Captioner:
             given = named_concepts(self.database, concepts, self.max_concepts)
         waiting = iter(images)
         while batch := list(islice(waiting, self.batch_size)):
-            yield from self._batch(batch, given, skip)
+            yield from self._batch(batch, None if given is None else [given] * len(batch), skip)
+
+    def caption_shown(
+        self, images: Sequence[ImageRef | str | Path], shown: Sequence[Sequence[UsedConcept]]
+    ) -> Iterator[CaptionResult | Failure]:
+        """Caption pictures for each of which it is said what concepts are shown; otherwise as `caption_many`."""
+        for start in range(0, len(images), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            yield from self._batch(images[part], [tuple(used) for used in shown[part]], skip=True)
 
     def _batch(
-        self, images: Sequence[ImageRef | str | Path], given: tuple[UsedConcept, ...] | None, skip: bool
+        self, images: Sequence[ImageRef | str | Path], given: Sequence[tuple[UsedConcept, ...]] | None, skip: bool
     ) -> Iterator[CaptionResult | Failure]:
         opened: list[ImageRef | Failure] = []
         for image in images:
@@ -115,8 +125,9 @@ class Captioner:
                     raise
                 opened.append(Failure(_name(image), str(error)))
         pictures = [item for item in opened if not isinstance(item, Failure)]
+        read = [number for number, item in enumerate(opened) if not isinstance(item, Failure)]
         with self.backbone.sharing_pictures():
-            found = self.find(pictures) if given is None else [given] * len(pictures)
+            found = self.find(pictures) if given is None else [given[number] for number in read]
             prompts = [self._prompt(picture, used) for picture, used in zip(pictures, found, strict=True)]
             samples = [prompt.sample for prompt in prompts]
             texts = self.backbone.generate(samples, self.max_new_tokens, self.batch_size) if samples else []
@@ -139,6 +150,8 @@ class Captioner:
         if self.retriever is None:
             return [()] * len(pictures)
         found = [_near(each) for each in self.retriever.find_many([picture.open() for picture in pictures])]
+        if self.top_k is not None:
+            return [_nearest(used, self.top_k) for used in found]
         if self.verifier is not None:
             found = verify(self.verifier, pictures, found)
         return [self._at_most(used) for used in found]
@@ -216,6 +229,13 @@ def _near(retrieval: Retrieval) -> tuple[UsedConcept, ...]:
     hits = [_from_hit(hit, retrieval.threshold) for hit in retrieval.hits]
     others = [replace(_from_hit(each.hit, retrieval.threshold), reason=each.reason) for each in retrieval.rejected]
     return (*hits, *others)
+
+
+def _nearest(found: Sequence[UsedConcept], most: int) -> tuple[UsedConcept, ...]:
+    """The nearest concepts, whatever spoke against them, as long as there is a picture to show."""
+    usable = [used for used in found if used.picture.is_file()]
+    best = sorted(usable, key=lambda used: -(used.score or 0))[:most]
+    return tuple(replace(used, reason="") for used in best)
 
 
 def _from_hit(hit: Hit, threshold: float) -> UsedConcept:

@@ -35,6 +35,7 @@ def open_captioner(
     verify_threshold: float | None = None,
     verify_on: Look = LOOK,
     prompt: str | None = None,
+    top_k: int | None = None,
     max_concepts: int = MAX_CONCEPTS,
     max_new_tokens: int = MAX_NEW_TOKENS,
     batch_size: int = 8,
@@ -45,13 +46,15 @@ def open_captioner(
 
     `search` False: concepts are only given by name. `detector` None: what is available (`concepts.choosing`).
     `verify_threshold` None: the database's own for this model, which is measured now if there is none
-    (`captioning.calibration`). `verify_on`: what the model is shown of the picture.
+    (`captioning.calibration`). `verify_on`: what the model is shown of the picture. `top_k`: the nearest concepts are
+    shown, without threshold and verification.
     """
     from repic_cli.captioning.calibration import calibrated
     from repic_cli.concepts.choosing import open_retriever
     from repic_cli.models.load import locate
 
     config = choose_model(model, adapter, preset)
+    verify = verify and top_k is None
     opened = None if database is None else open_database(database)
     load = cache(lambda: load_backbone(config, adapter, device, registry))  # late: what is wrong elsewhere comes first
     try:
@@ -62,7 +65,7 @@ def open_captioner(
                 opened,
                 detector=detector,
                 threshold=threshold,
-                most=2 * max_concepts if verify else max_concepts,
+                most=top_k or (2 * max_concepts if verify else max_concepts),
                 registry=registry,
                 backbone=load,
                 device=device,
@@ -86,6 +89,7 @@ def open_captioner(
         verifier,
         calibration=calibration,
         question=prompt,
+        top_k=top_k,
         max_concepts=max_concepts,
         max_new_tokens=max_new_tokens,
         batch_size=batch_size,

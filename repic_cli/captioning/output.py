@@ -57,12 +57,13 @@ def content_hash(path: str | Path) -> str:
 class CaptionFile:
     """An open file of captions; use it in a `with` statement. One process writes it at a time.
 
+    `identity` is the field that tells rows apart: the picture, or where one picture has several captions another.
     What a killed run left behind its last whole line is dropped. `redo` takes lines of other marks for not done, and
     replaces them. Raises `OptionError` for a file that is in use, of other marks or not of repic.
     """
 
-    def __init__(self, path: str | Path, marks: Marks, redo: bool = False) -> None:
-        self.path, self.marks, self.redo = Path(path), marks, redo
+    def __init__(self, path: str | Path, marks: Marks, redo: bool = False, identity: str = "image") -> None:
+        self.path, self.marks, self.redo, self.identity = Path(path), marks, redo, identity
         self._done: dict[str, str] = {}
         self._replaced = 0
         if self.path.exists() and not self.path.is_file():
@@ -91,21 +92,21 @@ class CaptionFile:
         """Pictures that are done."""
         return len(self._done)
 
-    def has(self, path: Path, content: str) -> bool:
-        """Whether the picture is done, with this content."""
-        return self._done.get(str(path)) == content
+    def has(self, row: Path | str, content: str) -> bool:
+        """Whether the picture (or what `identity` names) is done, with this content."""
+        return self._done.get(str(row)) == content
 
     def write(self, row: Mapping[str, Any], content: str = "") -> None:
         """Add the line of a picture; one with an `error` does not count as done."""
-        image = str(row["image"])
+        own = str(row[self.identity])
         line = json.dumps({**row, "content": content, **asdict(self.marks)}) + "\n"
         with naming(self.path):
             self._file.write(line.encode())
             self._file.flush()
-        self._replaced += image in self._seen
-        self._seen.add(image)
+        self._replaced += own in self._seen
+        self._seen.add(own)
         if "error" not in row:
-            self._done[image] = content
+            self._done[own] = content
 
     def _lock(self) -> IO[bytes]:
         while True:
@@ -160,20 +161,21 @@ class CaptionFile:
             if not line.endswith(b"\n"):
                 return last, True  # torn: the run was killed
             row = self._row(line, number)
-            last[row["image"]] = number
-            self._done.pop(row["image"], None)
+            own = row[self.identity]
+            last[own] = number
+            self._done.pop(own, None)
             if "error" not in row and self._same(row):
-                self._done[row["image"]] = row["content"]
+                self._done[own] = row["content"]
         return last, number + 1 > len(last)
 
     def _row(self, line: bytes, number: int) -> dict[str, Any]:
         try:
             row = json.loads(line)
-            if isinstance(row["image"], str) and isinstance(row["content"], str):
+            if isinstance(row[self.identity], str) and isinstance(row["content"], str):
                 return row
         except (ValueError, KeyError, TypeError):
             pass
-        raise OptionError(f"--out {self.path}: line {number + 1} was not written by repic caption; give another file")
+        raise OptionError(f"--out {self.path}: line {number + 1} was not written by this command; give another file")
 
     def _same(self, row: Mapping[str, Any]) -> bool:
         """Whether a line was made as lines are now. Raises `OptionError` if not, unless it is to be done again."""

@@ -63,7 +63,8 @@ def train(
     model: Annotated[str | None, typer.Option(help="embedded, a folder, or a Hugging Face id.")] = None,
     adapter: Annotated[str | None, typer.Option(help="Start from this LoRA adapter.")] = None,
     data: Annotated[
-        str | None, typer.Option(help="embedded, a record file, or a folder with one sub-folder per concept.")
+        str | None,
+        typer.Option(help="embedded, a record file, a built folder, or a folder with one sub-folder per concept."),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="Settings from a TOML or YAML file.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="One setting, as in train.beta=0.1.")] = None,

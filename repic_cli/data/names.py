@@ -23,6 +23,10 @@ RESERVED = frozenset(
 )
 _RESERVED_PATTERN = re.compile(r"(?:loc|seg|extra_id_|unused|reserved_|special_)_?\d+")
 _BRACKET_TOKEN = re.compile(r"\[/?[A-Z][A-Z_]+\]")  # [INST], [/INST], [IMG_BREAK]: Mistral and Pixtral
+_TOKEN_START = re.compile(
+    rf"<(?=[|\uff5c])|<(?=/?(?i:{'|'.join(sorted(RESERVED))}|{_RESERVED_PATTERN.pattern})\s*>)"
+    rf"|(?={_BRACKET_TOKEN.pattern})\["
+)
 _JOINERS = "\u200c\u200d"  # part of emoji and of several scripts; every other format character is refused
 
 
@@ -48,6 +52,11 @@ def safe_name(text: str) -> str:
     if problem:
         raise DataError(f"concept name {shown} {problem}; choose another name")
     return name
+
+
+def break_tokens(text: str) -> str:
+    """`text` with a blank in what a tokenizer could take for a special token: `< |im_end|>`, `< /s>`, `[ INST]`."""
+    return _TOKEN_START.sub(lambda match: f"{match[0]} ", text)
 
 
 def _problem(name: str) -> str | None:

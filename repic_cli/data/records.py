@@ -123,7 +123,7 @@ def read_records(path: str | Path, requires: Mapping[str, Collection[str]]) -> l
     id that occurs twice. Pictures are not opened here: see `repic_cli.data.pictures`.
     """
     path = Path(path)
-    records = [_read_row(path, number, line, requires) for number, line in _lines(path)]
+    records = [read_row(path, number, line, requires) for number, line in record_lines(path)]
     if not records:
         raise DataError(f"{path}: no records in it")
     seen: dict[str, int] = {}
@@ -158,8 +158,8 @@ def write_records(path: Path, records: Iterable[Record]) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, with their numbers."""
+def record_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, with their numbers. Raises `DataError` if the file cannot be read to its end."""
     try:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
@@ -175,7 +175,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise DataError(f"{path}: cannot read the records: {error.strerror or error}") from error
 
 
-def _read_row(path: Path, number: int, line: str, requires: Mapping[str, Collection[str]]) -> Record:
+def read_row(path: Path, number: int, line: str, requires: Mapping[str, Collection[str]]) -> Record:
+    """The record of one line. Raises `DataError` that names file and row; see `read_records`."""
     where = f"{path}: row {number}"
     try:
         values = json.loads(line, parse_constant=_no_constant)
@@ -258,4 +259,4 @@ def _explain(error: ValidationError) -> str:
     return f"{place}: {message[:1].lower()}{message[1:]}" if place else message
 
 
-__all__ = ["MAX_INFO", "read_records", "record_row", "write_records"]
+__all__ = ["MAX_INFO", "read_records", "read_row", "record_lines", "record_row", "write_records"]

@@ -1,4 +1,7 @@
-"""Records for training from what `--data` names: the embedded world, a record file, or a folder of concepts."""
+"""Records for training from what `--data` names: the embedded world, a record file, or a folder.
+
+A folder is one that `repic data build` made, with its records in `records.jsonl`, or one with a sub-folder per concept.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from repic_cli.config_sections import DataSection
 
 EMBEDDED = "embedded"
+RECORDS = "records.jsonl"
+"""The records of a built folder."""
 BEYOND = 2.0
 """Pixels by which a box may reach out of its picture: annotations are rounded."""
 Kind = Literal["embedded", "records", "folder"]
@@ -46,12 +51,15 @@ def load_records(section: DataSection, requires: Mapping[str, Collection[str]], 
     unknown = [task for task in section.mix if task not in requires]
     if unknown:
         raise OptionError(f"data.mix: unknown task {unknown[0]!r}; there are {', '.join(sorted(requires))}")
+    place = Path(section.source).expanduser()
     if section.source == EMBEDDED:
         loaded = _embedded(section, wanted)
-    elif Path(section.source).expanduser().is_dir():
-        loaded = _folder(Path(section.source).expanduser(), section, wanted)
+    elif (place / RECORDS).is_file():
+        loaded = _file(place / RECORDS, section, requires, wanted)
+    elif place.is_dir():
+        loaded = _folder(place, section, wanted)
     else:
-        loaded = _file(Path(section.source).expanduser(), section, requires, wanted)
+        loaded = _file(place, section, requires, wanted)
     if not loaded.records:
         raise DataError(f"{section.source}: no record of a task that the selected rewards score")
     return loaded

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Z95 = 1.959963984540054
 DRAWS = 2000
+_ROOM = 1 << 23  # numbers of draws that are in memory at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +112,25 @@ def _student95(freedom: int) -> float:
 
 
 def _resample(tallies: Sequence[Tally], seed: int) -> list[NDArray[np.float64]]:
-    """Ratios of bootstrap draws, the same draws of samples for all tallies: each (DRAWS,)."""
+    """Ratios of bootstrap draws, the same draws of samples for all tallies: each (DRAWS,).
+
+    Samples that are equal in all tallies are drawn as one with their number, which is the same bootstrap: of 100,000
+    captions there are a few dozen kinds.
+    """
     import numpy as np
 
-    samples = len(tallies[0].hits)
-    index = np.random.default_rng(seed).integers(samples, size=(DRAWS, samples))
-    ratios = []
-    for tally in tallies:
-        hits, chances = np.asarray(tally.hits, float), np.asarray(tally.chances, float)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            ratios.append(hits[index].sum(1) / chances[index].sum(1))
-    return ratios
+    columns = np.array([column for tally in tallies for column in (tally.hits, tally.chances)], float)
+    kinds, counts = np.unique(columns, axis=1, return_counts=True)  # (2 x tallies, K)
+    generator = np.random.default_rng(seed)
+    samples, part = int(counts.sum()), max(1, _ROOM // len(counts))
+    sums = np.concatenate(
+        [
+            generator.multinomial(samples, counts / samples, size=min(part, DRAWS - start)) @ kinds.T
+            for start in range(0, DRAWS, part)
+        ]
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return [sums[:, 2 * k] / sums[:, 2 * k + 1] for k in range(len(tallies))]
 
 
 def _percentiles(draws: NDArray[np.float64]) -> tuple[float, float]:

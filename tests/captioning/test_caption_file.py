@@ -92,7 +92,7 @@ def test_other_settings_are_not_mixed_in(tmp_path: Path, marks: Marks, message: 
 def test_somebody_elses_file_is_left_alone(tmp_path: Path, text: str) -> None:
     out = tmp_path / "notes.jsonl"
     out.write_text(text)
-    with pytest.raises(OptionError, match="line 1 was not written by repic"), CaptionFile(out, MARKS):
+    with pytest.raises(OptionError, match="line 1 was not written by this command"), CaptionFile(out, MARKS):
         pass
     assert out.read_text() == text
 

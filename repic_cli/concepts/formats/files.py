@@ -24,24 +24,30 @@ _PICKLES = tuple(b"\x80" + bytes([version]) for version in range(2, 6))
 
 def read_text(path: Path) -> str:
     """The text of a file. Raises `DataError` if it is missing, no file, too large, or no text at all."""
+    try:
+        return read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not text in UTF-8; save it as such") from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file that should be text. Raises `DataError` if it is missing, too large, or something else."""
     if not path.exists():
         raise DataError(f"{path}: no such file")
     if not path.is_file():  # a pipe or a device would be read for ever
         raise DataError(f"{path}: not a file")
     try:
+        large = path.stat().st_size > MAX_BYTES
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = b"" if large else file.read(MAX_BYTES + 1)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    if len(data) > MAX_BYTES:
+    if large or len(data) > MAX_BYTES:
         raise DataError(f"{path}: larger than {MAX_BYTES >> 20} MiB; split it")
     kind = _kind(data)
     if kind:
         raise DataError(f"{path}: {kind}")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not text in UTF-8; save it as such") from error
+    return data
 
 
 def read_json(path: Path) -> Any:

@@ -1,0 +1,1 @@
+"""Records from what sources offer: shares, names, pictures, manifest."""

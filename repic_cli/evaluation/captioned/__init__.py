@@ -1,0 +1,1 @@
+"""Scores of saved captions: by the paper's rule, by a strict one, and what tells them apart."""
