@@ -10,7 +10,7 @@ import typer
 
 from repic_cli.commands import _show
 from repic_cli.commands._db import progress
-from repic_cli.commands._eval import app
+from repic_cli.commands._eval import app, check_out
 from repic_plugins.text import clean
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ def judge(
 
     if no_pictures and pictures:
         raise OptionError("give --pictures or --no-pictures, not both")
-    if out is not None and out.exists() and any(out.samefile(path) for path in (a, b) if path.exists()):
-        raise OptionError(f"--out {out}: the captions themselves; give another file")
+    if out is not None:
+        check_out(out, (a, b))
     endpoint = parse_judge(judge, key_variable)
     prices = prices_of(price_in, price_out)
     settings = Settings(max_tokens, None if default_temperature else 0.0, timeout, retries)

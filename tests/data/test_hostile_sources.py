@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import tracemalloc
@@ -319,6 +320,16 @@ def test_words_that_json_has_not_are_null_wherever_a_chunk_ends(tmp_path: Path) 
         ((_, row),) = json_items(path)
         assert row["b"] == [None, None, 1.5, None]
         assert row["c"] == "NaN"
+
+
+def test_those_words_stay_where_a_text_says_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    for blanks in range(40):
+        said = ["an Infinity sign", 'a "quote\\" , NaN , \\\\', "\\" * ((1 << 16) - 90 + blanks), "x: -Infinity ]"]
+        rows = [{"said": said, "box": [math.nan, 1, -math.inf]}, {"said": said}]
+        path.write_text(json.dumps(rows))
+        found = [row for _, row in json_items(path)]
+        assert found == [{"said": said, "box": [None, 1, None]}, {"said": said}]
 
 
 def test_draw_does_not_depend_on_the_order() -> None:

@@ -103,7 +103,7 @@ def _mistake_table(title: str, found: Iterable[Mistake]) -> Table:
     rows = tuple(
         (
             str(one.row),
-            clean(one.image.rsplit("/", 1)[-1], 60),
+            clean("/".join(one.image.split("/")[-2:]), 60),  # files of many sets are called 00.jpg in every folder
             clean(f"<{one.key}>", 60),
             one.paper,
             one.strict,
