@@ -76,8 +76,9 @@ def test_names_of_one_and_of_several(things: Path) -> None:
         else:
             assert isinstance(record.image, SideBySide)
             assert {owner(part) for part in record.image.parts} == set(record.answer.required)
-            assert record.meta == {"composite": True}
+            assert record.meta["composite"] is True
             assert not {part.key for part in record.image.parts} & {r.image.key for r in record.references}
+        assert set(record.meta["identities"]) == {f"folder:{name}" for name in record.answer.required}
 
 
 def test_absent_concepts_and_strangers(things: Path) -> None:
@@ -121,9 +122,9 @@ def test_bad_pictures_are_noted_and_left_out(things: Path) -> None:
     (things / "lonely").mkdir()
     Image.new("RGB", (9, 9)).save(things / "lonely/1.png")
     folder = read_folder(things)
-    assert len(folder.notes) == 4
-    assert any("bo/9.jpg" in note for note in folder.notes)
-    assert any("gus/0.png" in note for note in folder.notes)
+    assert len(folder.notes) == 2 and len(folder.bad) == 2
+    assert any("bo/9.jpg" in note for note in folder.bad)
+    assert any("gus/0.png" in note for note in folder.bad)
     assert {len(concept.images) for concept in folder.concepts} == {1, 2, 3}
     records = folder_records(folder, 200, MIX, REFERENCES, 0)
     used = {reference.name for record in records for reference in record.references}

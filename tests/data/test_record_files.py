@@ -135,5 +135,5 @@ def test_bad_files(tmp_path: Path) -> None:
     (tmp_path / "data.jsonl").write_text('{"a": "' + "x" * 1_100_000)
     with pytest.raises(DataError, match="longer than 1,000,000"):
         read_records(tmp_path / "data.jsonl", REQUIRES)
-    with pytest.raises(DataError, match="cannot read"):
+    with pytest.raises(DataError, match="not a file"):
         read_records(tmp_path, REQUIRES)
