@@ -31,18 +31,21 @@ BATCHES = {
 
 @pytest.fixture
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Norms and rotary embeddings compute in float32 whatever the model's type is; here they stay in float64.
+    """Norms, rotary embeddings and the fused head compute in float32 whatever the model's type is; here in float64.
 
     Otherwise the sum of eight rounded gradients would be compared with the rounded sum.
     """
-    cast = torch.Tensor.to
 
-    def to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        args = tuple(torch.float64 if value is torch.float32 else value for value in args)
-        kwargs = {key: torch.float64 if value is torch.float32 else value for key, value in kwargs.items()}
-        return cast(tensor, *args, **kwargs)
+    def wide(function: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            args = tuple(torch.float64 if value is torch.float32 else value for value in args)
+            return function(*args, **{k: torch.float64 if v is torch.float32 else v for k, v in kwargs.items()})
 
-    monkeypatch.setattr(torch.Tensor, "to", to)
+        return call
+
+    for name in ("zeros", "full"):
+        monkeypatch.setattr(torch, name, wide(getattr(torch, name)))
+    monkeypatch.setattr(torch.Tensor, "to", wide(torch.Tensor.to))
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
 
 
