@@ -171,6 +171,8 @@ class TrainSection(Section):
     gradient_accumulation: Count = 1
     bf16: bool = False
     gradient_checkpointing: bool = False
+    shared_prefix: Literal["auto", "on", "off"] = "auto"
+    """Compute each prompt once for all of its completions: where it can be done, always (or stop), or never."""
     logging_steps: Count = 1
     log_completions: Annotated[int, Field(ge=0)] = 4
     """Sample completions that are kept per logged step."""
