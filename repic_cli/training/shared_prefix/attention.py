@@ -6,6 +6,7 @@ sees another one.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -35,15 +36,27 @@ def register(base: str) -> str:
         def attend(
             module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Any, **options: Any
         ) -> tuple[torch.Tensor, Any]:
-            layout = options.pop(KEYWORD, None)
-            if layout is None:
+            shared = options.pop(KEYWORD, None)
+            if shared is None:
                 return ALL_ATTENTION_FUNCTIONS[base](module, query, key, value, mask, **options)
-            out = two_piece(query, key, value, layout, scale=options.get("scaling"), dropout=options["dropout"])
-            return out.transpose(1, 2), None  # (1, N, heads, head size), as transformers wants it
+            choices = {"scale": options.get("scaling"), "dropout": options["dropout"]}
+            out = shared.attend(module.layer_idx, query, key, value, **choices)
+            return out.transpose(1, 2), None  # (rows, tokens, heads, size), as transformers wants it
 
         AttentionInterface.register(name, attend)
         AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[base])
     return name
+
+
+@dataclass(frozen=True)
+class TwoPiece:
+    """A packed row's attention, as the keyword `KEYWORD` of `forward`."""
+
+    layout: Layout
+
+    def attend(self, layer: int, *parts: torch.Tensor, **choices: Any) -> torch.Tensor:
+        """Attention of any layer."""
+        return two_piece(*parts, self.layout, **choices)
 
 
 def two_piece(

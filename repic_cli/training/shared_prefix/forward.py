@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from repic_cli.training.shared_prefix.attention import TwoPiece
 from repic_cli.training.shared_prefix.layout import KEYWORD
 from repic_cli.training.shared_prefix.packing import pack
 
@@ -86,7 +87,7 @@ def shared_logps(
         position_ids=packed.position_ids,
         shift_labels=packed.labels,
         fused_lm_head=True,
-        **{KEYWORD: packed.layout},
+        **{KEYWORD: TwoPiece(packed.layout)},
         **(see(pictures) if pictures else {}),
     )
     shape = (len(rows.input_ids), rows.completion)

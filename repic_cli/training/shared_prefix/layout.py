@@ -61,7 +61,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Layout:
-    """The groups of a packed row. It travels with the forward pass as the keyword `KEYWORD`."""
+    """The groups of a packed row."""
 
     groups: tuple[Group, ...]
     _on_device: dict[tuple[str, int, torch.device], torch.Tensor] = field(default_factory=dict, repr=False)
@@ -85,7 +85,7 @@ class Layout:
 
 
 KEYWORD = "shared_prefix"
-"""Name of the keyword of `forward` that holds the layout. Being a keyword, it is there too when gradient checkpointing
+"""Name of the keyword of `forward` that tells how to attend. Being a keyword, it is there too when gradient checkpointing
 runs a layer again."""
 
 
