@@ -54,9 +54,11 @@ class TwoPiece:
 
     layout: Layout
 
-    def attend(self, layer: int, *parts: torch.Tensor, **choices: Any) -> torch.Tensor:
+    def attend(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **choices: Any
+    ) -> torch.Tensor:
         """Attention of any layer."""
-        return two_piece(*parts, self.layout, **choices)
+        return two_piece(query, key, value, self.layout, **choices)
 
 
 def two_piece(
@@ -68,7 +70,7 @@ def two_piece(
     scale: float | None = None,
     dropout: float = 0.0,
 ) -> torch.Tensor:
-    """Attention of a packed row. `query`: (1, heads, N, size); `key`, `value`: (1, key heads, N, size); out as `query`."""
+    """Attention of a packed row. `query`: (1, heads, N, size); `key`, `value`: (1, key heads, N, size)."""
     pieces = []
     for number, group in enumerate(layout):
         if group.prefix:

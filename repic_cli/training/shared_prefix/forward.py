@@ -64,7 +64,9 @@ def prompt_positions(body: Any, rows: Rows, row: int) -> torch.Tensor:
     if rows.kinds is None or not rows.pictures[row]:
         return torch.arange(len(ids), device=ids.device).expand(3, -1)
     grid = torch.tensor([picture.grid for picture in rows.pictures[row]], device=ids.device)
-    found, _ = body.get_rope_index(ids[None], mm_token_type_ids=rows.kinds[row, :width][real][None], image_grid_thw=grid)
+    found, _ = body.get_rope_index(
+        ids[None], mm_token_type_ids=rows.kinds[row, :width][real][None], image_grid_thw=grid
+    )
     positions: torch.Tensor = found[:, 0]
     return positions
 

@@ -213,7 +213,9 @@ def pick(scores: torch.Tensor, going: torch.Tensor, rows: int, at_random: bool) 
         return scores.argmax(-1)
     shares = scores.softmax(-1)
     if len(going) < rows:
-        shares = torch.ones(rows, scores.shape[1], dtype=shares.dtype, device=shares.device).index_copy(0, going, shares)
+        shares = torch.ones(rows, scores.shape[1], dtype=shares.dtype, device=shares.device).index_copy(
+            0, going, shares
+        )
     return torch.multinomial(shares, 1)[going, 0]
 
 

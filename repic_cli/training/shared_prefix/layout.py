@@ -85,8 +85,8 @@ class Layout:
 
 
 KEYWORD = "shared_prefix"
-"""Name of the keyword of `forward` that tells how to attend. Being a keyword, it is there too when gradient checkpointing
-runs a layer again."""
+"""Name of the keyword of `forward` that tells how to attend. Being a keyword, it is there too when gradient
+checkpointing runs a layer again."""
 
 
 def branch_mask(group: Group) -> torch.Tensor:

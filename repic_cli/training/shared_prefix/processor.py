@@ -119,10 +119,12 @@ class SharedProcessor:
         """What was made of the different prompts, for all rows."""
         shown = self._add(made, [[hashes[id(image)] for image in _images(conversation[row])] for row in order])
         per_picture = ("pixel_values", "image_grid_thw")
-        batch = {name: [values[row] for row in rows] for name, values in made.items() if name not in per_picture}
+        batch: dict[str, Any] = {
+            name: [values[row] for row in rows] for name, values in made.items() if name not in per_picture
+        }
         pictures = [picture for row in rows for picture in shown[row]]
         if pictures:
-            batch["pixel_values"], batch["image_grid_thw"] = numbers_in_place_of_pixels(pictures), grids_of(pictures)
+            batch |= {"pixel_values": numbers_in_place_of_pixels(pictures), "image_grid_thw": grids_of(pictures)}
         return batch
 
     def _add(self, made: Any, keys: list[list[bytes]]) -> list[list[Picture]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from importlib import metadata
 from math import gcd
 from typing import Any
 
@@ -12,7 +12,8 @@ from repic_cli.training.shared_prefix.attention import BASES
 
 TESTED = {"trl": ("1.16", "1.17"), "transformers": ("5.23", "5.24")}
 """Package -> the first version that was tested and the first one that was not. Hooks are used that may change without
-notice; `tests/training/shared_prefix` compares with stock, so a new version is tried by widening this and running it."""
+notice; `tests/training/shared_prefix` compares with stock, so a new version is tried by widening this and running
+those."""
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 """Model types whose positions and pictures are understood."""
 
@@ -20,7 +21,7 @@ FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 def untested() -> str | None:
     """Why the installed packages are not used, None if they are."""
     for package, (least, beyond) in TESTED.items():
-        found = version(package)
+        found = metadata.version(package)
         if not Version(least) <= Version(found) < Version(beyond):
             return f"{package} {found} is outside of the versions it was tested with (from {least} to below {beyond})"
     return None

@@ -35,6 +35,9 @@ class SharedPrefixTrainer(GRPOTrainer):
     `OptionError` there; `off` is stock TRL.
     """
 
+    processing_class: Any
+    _buffered_inputs: list[Any] | None
+
     def __init__(
         self, *args: Any, shared_prefix: Mode = "auto", say: Callable[[str], None] = warnings.warn, **kwargs: Any
     ) -> None:

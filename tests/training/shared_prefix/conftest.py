@@ -13,6 +13,7 @@ import torch
 
 from repic_cli.training.shared_prefix.forward import Rows
 from repic_cli.training.shared_prefix.pictures import Picture
+from repic_cli.training.shared_prefix.trainer import Mode, SharedPrefixTrainer
 
 IMAGE, VIDEO, BEGIN, END, PAD = 60, 61, 62, 63, 0
 WORDS = 60
@@ -28,6 +29,8 @@ def _text(kind: str, layers: int, vocabulary: int) -> dict[str, Any]:
 
 
 def _vision(kind: str, patch: int) -> dict[str, Any]:
+    if kind == "qwen2_vl":
+        return {"depth": 2, "embed_dim": 16, "hidden_size": 32, "mlp_ratio": 2, "num_heads": 2, "patch_size": patch}
     sizes = {"depth": 2, "hidden_size": 16, "intermediate_size": 24, "num_heads": 2, "out_hidden_size": 32}
     if kind == "qwen2_5_vl":
         return {**sizes, "patch_size": patch, "window_size": 4 * patch, "fullatt_block_indexes": [1]}
@@ -36,13 +39,13 @@ def _vision(kind: str, patch: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def make_model() -> Maker:
-    """A random model: `kind` qwen2_5_vl or qwen3_vl; `tokens`: image, video, vision start and end."""
-    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
-    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+    """A random model: `kind` is its model type; `tokens`: image, video, vision start and end."""
+    import transformers
 
     families = {
-        "qwen2_5_vl": (Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration),
-        "qwen3_vl": (Qwen3VLConfig, Qwen3VLForConditionalGeneration),
+        "qwen2_vl": (transformers.Qwen2VLConfig, transformers.Qwen2VLForConditionalGeneration),
+        "qwen2_5_vl": (transformers.Qwen2_5_VLConfig, transformers.Qwen2_5_VLForConditionalGeneration),
+        "qwen3_vl": (transformers.Qwen3VLConfig, transformers.Qwen3VLForConditionalGeneration),
     }
     names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
 
@@ -88,9 +91,11 @@ def make_batch() -> Maker:
     ) -> Batch:
         generator = torch.Generator().manual_seed(seed)
         completion = max(max(of_one) for of_one in lengths)
-        asked, shown = [], []
+        asked: list[tuple[list[int], list[int]]] = []
+        shown: list[list[Picture]] = []
         for words, grids in prompts:
-            pictures, ids, kinds = [], [1], [0]
+            pictures: list[Picture] = []
+            ids, kinds = [1], [0]
             for height, width in grids:
                 pixels = torch.randn(height * width, 3 * 2 * 4 * 4, generator=generator, dtype=dtype)
                 key = bytes([len(shown), len(pictures)])
@@ -115,9 +120,7 @@ def make_batch() -> Maker:
                 pictures_of_rows.append(pictures)
         tensors = {name: torch.tensor(values) for name, values in table.items()}
         some = [picture for row in pictures_of_rows for picture in row]
-        rows = Rows(
-            tensors["ids"], tensors["mask"], completion, tensors["kinds"] if some else None, pictures_of_rows
-        )
+        rows = Rows(tensors["ids"], tensors["mask"], completion, tensors["kinds"] if some else None, pictures_of_rows)
         stock: dict[str, Any] = {"input_ids": rows.input_ids, "attention_mask": rows.attention_mask}
         if some:
             stock["pixel_values"] = torch.cat([picture.pixels for picture in some])
@@ -184,7 +187,7 @@ def train(tiny_folder: Maker, tmp_path: Path) -> Maker:
     """Train a tiny model. `options` are those of `GRPOConfig`."""
 
     def run(
-        shared: str,
+        shared: Mode,
         *,
         kind: str = "qwen2_5_vl",
         lora: bool = True,
@@ -196,8 +199,6 @@ def train(tiny_folder: Maker, tmp_path: Path) -> Maker:
         from peft import LoraConfig
         from transformers import AutoModelForImageTextToText, AutoProcessor
         from trl import GRPOConfig
-
-        from repic_cli.training.shared_prefix.trainer import SharedPrefixTrainer
 
         rows = rows or prompts(text_only)
         arguments = {

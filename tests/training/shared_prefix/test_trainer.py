@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import metadata
 from typing import Any
 
 import pytest
 import torch
 
-from repic_cli.training.shared_prefix import support
 from repic_cli.training.shared_prefix.trainer import shuffle_groups
 from repic_plugins.errors import OptionError
 
@@ -34,8 +34,8 @@ def test_processed_pictures_are_kept_within_bounds(train: Maker) -> None:
 @pytest.mark.parametrize("version", ["1.0.0", "99.0.0"])
 def test_untested_version(package: str, version: str, train: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line, and stock is used; or an error where sharing was demanded."""
-    real = support.version
-    monkeypatch.setattr(support, "version", lambda name: version if name == package else real(name))
+    real = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: version if name == package else real(name))
     run = train("auto")
     assert not run.trainer.shares
     (line,) = run.said
