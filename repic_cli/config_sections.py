@@ -188,6 +188,23 @@ class TrainSection(Section):
         return () if words in (None, [NONE]) else words
 
 
+class VllmSection(Section):
+    """Completions sampled by vLLM, on GPUs. The prompt is still shared in the update."""
+
+    mode: Literal["off", "colocate", "server"] = "off"
+    """`colocate`: on the GPUs that train, taking turns; `server`: by `trl vllm-serve` on other GPUs."""
+    server: Annotated[str, Field(min_length=1)] = "http://127.0.0.1:8000"
+    """Where the server is."""
+    memory: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """With `colocate`: vLLM's share of a GPU's memory."""
+    tensor_parallel: Count = 1
+    """With `colocate`: GPUs that hold one copy of vLLM's model."""
+    max_length: Count | None = None
+    """With `colocate`: tokens of prompt and completion at most. None: as long as the model allows."""
+    sleep: bool = True
+    """With `colocate`: vLLM's weights and cache leave the GPU during the update."""
+
+
 class RunConfig(Section):
     """All settings of a run."""
 
@@ -200,6 +217,7 @@ class RunConfig(Section):
     data: DataSection = Field(default_factory=DataSection)
     rewards: RewardsSection = Field(default_factory=RewardsSection)
     train: TrainSection = Field(default_factory=TrainSection)
+    vllm: VllmSection = Field(default_factory=VllmSection)
 
     def to_toml(self) -> str:
         """The whole configuration as TOML; `load_config` reads it back to an equal one."""

@@ -38,6 +38,14 @@ class SharedPrefix(StrEnum):
     off = "off"
 
 
+class Vllm(StrEnum):
+    """How vLLM samples completions."""
+
+    off = "off"
+    colocate = "colocate"
+    server = "server"
+
+
 class TrainCommand(TyperCommand):
     """Lets `--resume` stand alone: Typer has no options whose value may be left out."""
 
@@ -86,6 +94,10 @@ def train(
         SharedPrefix | None,
         typer.Option(help="Compute each prompt once for all its completions: where it can be (auto), on, or off."),
     ] = None,
+    vllm: Annotated[
+        Vllm | None,
+        typer.Option(help="Sample with vLLM: colocate (on the GPUs that train) or server (vllm.server)."),
+    ] = None,
     report_to: Annotated[
         str | None, typer.Option(help="Also log to wandb, tensorboard, ... (comma-separated).")
     ] = None,
@@ -115,6 +127,7 @@ def train(
         "rewards.on_error": on_reward_error.value if on_reward_error else None,
         "train.report_to": report_to,
         "train.shared_prefix": shared_prefix.value if shared_prefix else None,
+        "vllm.mode": vllm.value if vllm else None,
         **_reward_options(reward_option or ()),
     }
     folder = None
