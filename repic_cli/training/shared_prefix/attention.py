@@ -15,6 +15,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from repic_cli.training.shared_prefix.backends import FLEX_TOKENS, Attend, fastest, flex
 from repic_cli.training.shared_prefix.layout import KEYWORD, Group, Layout
 
 BASES = ("sdpa", "flash_attention_2")
@@ -58,7 +59,22 @@ class TwoPiece:
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **choices: Any
     ) -> torch.Tensor:
         """Attention of any layer."""
-        return two_piece(query, key, value, self.layout, **choices)
+        attend: Attend = two_piece
+        if query.device.type == "cuda" and not choices.get("dropout"):
+            attend = _chosen(query, key, self.layout)
+        return attend(query, key, value, self.layout, **choices)
+
+
+_CHOICES: dict[tuple[Any, ...], Attend] = {}
+
+
+def _chosen(query: torch.Tensor, key: torch.Tensor, layout: Layout) -> Attend:
+    """The fastest attention on this GPU for heads like these. Measured once: a layer that is run again uses the same."""
+    like = (query.device, query.dtype, query.shape[1], key.shape[1], query.shape[3])
+    if like not in _CHOICES:
+        _CHOICES[like] = fastest(two_piece, query, key, layout)
+    chosen = _CHOICES[like]
+    return two_piece if chosen is flex and layout.tokens > FLEX_TOKENS else chosen
 
 
 def two_piece(

@@ -7,10 +7,11 @@ position has to predict the first tokens of several completions. Nothing is padd
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
+from typing import Any
 
 import torch
 
@@ -64,7 +65,7 @@ class Layout:
     """The groups of a packed row."""
 
     groups: tuple[Group, ...]
-    _on_device: dict[tuple[str, int, torch.device], torch.Tensor] = field(default_factory=dict, repr=False)
+    _prepared: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __iter__(self) -> Iterator[Group]:
         return iter(self.groups)
@@ -74,14 +75,19 @@ class Layout:
         """Length of the row."""
         return self.groups[-1].end
 
+    def prepared(self, name: str, make: Callable[[], Any]) -> Any:
+        """What `make` makes of this layout, made once for all layers."""
+        if name not in self._prepared:
+            self._prepared[name] = make()
+        return self._prepared[name]
+
     def index(self, name: str, number: int, device: torch.device) -> torch.Tensor:
         """`padded` or `unpadded` of a group, or the `mask` of its branches, on a device: made once for all layers."""
-        key = (name, number, device)
-        if key not in self._on_device:
-            group = self.groups[number]
-            made = branch_mask(group) if name == "mask" else getattr(group, name)
-            self._on_device[key] = made.to(device)
-        return self._on_device[key]
+        group = self.groups[number]
+        made: torch.Tensor = self.prepared(
+            f"{name} {number}", lambda: (branch_mask(group) if name == "mask" else getattr(group, name)).to(device)
+        )
+        return made
 
 
 KEYWORD = "shared_prefix"
