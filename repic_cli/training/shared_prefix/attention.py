@@ -69,7 +69,7 @@ _CHOICES: dict[tuple[Any, ...], Attend] = {}
 
 
 def _chosen(query: torch.Tensor, key: torch.Tensor, layout: Layout) -> Attend:
-    """The fastest attention on this GPU for heads like these. Measured once: a layer that is run again uses the same."""
+    """The fastest attention on this GPU for such heads. Measured once: a layer that is run again uses the same."""
     like = (query.device, query.dtype, query.shape[1], key.shape[1], query.shape[3])
     if like not in _CHOICES:
         _CHOICES[like] = fastest(two_piece, query, key, layout)

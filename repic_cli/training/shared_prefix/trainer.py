@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from trl.trainer.utils import pad, split_pixel_values_by_grid, split_tensor_dict
 from repic_cli.training.shared_prefix.attention import use_shared_attention
 from repic_cli.training.shared_prefix.forward import Rows, body_of, shared_logps
 from repic_cli.training.shared_prefix.generation import cut, sample
+from repic_cli.training.shared_prefix.merging import merged
 from repic_cli.training.shared_prefix.packing import runs
 from repic_cli.training.shared_prefix.pictures import Picture, Pictures, encoder_outputs, pixels_of
 from repic_cli.training.shared_prefix.processor import PixelCache, SharedProcessor
@@ -129,7 +131,8 @@ class SharedPrefixTrainer(GRPOTrainer):
         ):
             body = body_of(model)
             see = partial(self._see, body)
-            completions = sample(model, body, rows, runs(rows.prompts()), see, self.generation_config)
+            with nullcontext() if self._sharded else merged(model):
+                completions = sample(model, body, rows, runs(rows.prompts()), see, self.generation_config)
         return cut(completions, self.eos_token_ids), None
 
     def _get_per_token_logps_and_entropies(
@@ -190,10 +193,15 @@ class SharedPrefixTrainer(GRPOTrainer):
         logps = torch.cat([made[0] for made in found])
         return logps, torch.cat([made[1] for made in found if made[1] is not None]) if entropy else None
 
+    @property
+    def _sharded(self) -> bool:
+        """Whether weights are spread over processes, so that all of them have to call each module equally often."""
+        return bool(self._dist.is_fsdp or self._dist.is_zero3)
+
     def _see(self, body: Any, pictures: Sequence[Picture]) -> dict[str, Any]:
         """Pictures as keywords of `forward`: features where the tower is frozen and whole, else pixels."""
         tower_trained = any(weight.requires_grad for weight in body.visual.parameters())
-        if tower_trained or self._dist.is_fsdp or self._dist.is_zero3:
+        if tower_trained or self._sharded:
             return pixels_of(pictures, body.device)
         with self.accelerator.autocast():
             return encoder_outputs(self.pictures.features(body, pictures))
