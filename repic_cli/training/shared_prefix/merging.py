@@ -1,8 +1,8 @@
 """The adapter in the weights while completions are sampled: one product per layer instead of three.
 
-Sampling is one token at a time: on a CPU, and for small models on a GPU, calls count and not the arithmetic. Weights are
-put back as the same bits, and it is done in float32 only: there the sum is as exact as the two products, while bfloat16
-would round most of the adapter away.
+Sampling is one token at a time: on a CPU, and for small models on a GPU, calls count and not the arithmetic. Weights
+are put back as the same bits, and it is done in float32 only: there the sum is as exact as the two products, while
+bfloat16 would round most of the adapter away.
 """
 
 from __future__ import annotations
