@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -26,12 +25,6 @@ RUNS: dict[str, dict[str, Any]] = {
         "num_iterations": 2,
     },
 }
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def launch(commands: Sequence[Sequence[str]]) -> None:
@@ -86,14 +79,14 @@ def assert_equal(found: Any, alone: Any, processes: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
-def test_two_processes(name: str, curves: Maker) -> None:
+def test_two_processes(name: str, curves: Maker, free_port: Callable[[], int]) -> None:
     two = curves(name, [torchrun("--nproc_per_node", "2", "--master_port", str(free_port()))])
     assert two["kind"].endswith("MULTI_CPU")
     assert_equal(two, curves(name), 2)
 
 
 @pytest.mark.slow
-def test_two_nodes(curves: Maker) -> None:
+def test_two_nodes(curves: Maker, free_port: Callable[[], int]) -> None:
     """Two launchers that find each other over the loopback interface, as two machines would over the network."""
     both = ["--nnodes", "2", "--nproc_per_node", "1", "--master_port", str(free_port())]
     nodes = [torchrun(*both, "--node_rank", rank) for rank in ("0", "1")]
@@ -101,7 +94,7 @@ def test_two_nodes(curves: Maker) -> None:
 
 
 @pytest.mark.slow
-def test_sharded_over_two_processes(tiny_folder: Maker) -> None:
+def test_sharded_over_two_processes(tiny_folder: Maker, free_port: Callable[[], int]) -> None:
     """FSDP2 with checkpointing: a packed pass of the sharded model has the gradients of stock passes of a whole one."""
     launcher = torchrun("--nproc_per_node", "2", "--master_port", str(free_port()))
     launch([[*launcher, str(SCRIPT.with_name("_sharded.py")), str(tiny_folder("qwen2_5_vl"))]])
