@@ -173,6 +173,11 @@ class TrainSection(Section):
     gradient_checkpointing: bool = False
     shared_prefix: Literal["auto", "on", "off"] = "auto"
     """Compute each prompt once for all of its completions: where it can be done, always (or stop), or never."""
+    feature_cache: Annotated[int, Field(ge=0)] = 0
+    """MiB for what the frozen vision tower made of pictures, kept from epoch to epoch. 0: kept for a batch only. A run
+    that was interrupted then goes on with the same numbers but for rounding."""
+    feature_cache_folder: Path | None = None
+    """Keep it as files there, for later runs too. None: in memory."""
     logging_steps: Count = 1
     log_completions: Annotated[int, Field(ge=0)] = 4
     """Sample completions that are kept per logged step."""

@@ -18,6 +18,7 @@ from repic_cli.models.adapters import WEIGHTS
 from repic_cli.training.arguments import grpo_arguments
 from repic_cli.training.dataset import make_dataset
 from repic_cli.training.run_folder import RunFolder, mark_checkpoint
+from repic_cli.training.shared_prefix.feature_cache import FeatureCache
 from repic_cli.training.shared_prefix.trainer import SharedPrefixTrainer
 from repic_plugins.errors import ModelError
 
@@ -54,6 +55,7 @@ class RepicTrainer(SharedPrefixTrainer):
             peft_config=_lora(plan, backbone),
             callbacks=callbacks,
             shared_prefix=plan.config.train.shared_prefix,
+            feature_cache=_feature_cache(plan),
             say=say,
         )
         for noisy in (PrinterCallback, ProgressCallback):
@@ -122,6 +124,12 @@ class RepicTrainer(SharedPrefixTrainer):
                 f"{resume_from_checkpoint}: the checkpoint does not fit the model; was config.toml changed?"
             )
         set_peft_model_state_dict(self.model, weights, adapter_name=ADAPTER)
+
+
+def _feature_cache(plan: Plan) -> FeatureCache | None:
+    """Where features of pictures are kept from epoch to epoch, if that is asked for."""
+    train = plan.config.train
+    return FeatureCache(train.feature_cache * 2**20, train.feature_cache_folder) if train.feature_cache else None
 
 
 def _lora(plan: Plan, backbone: Backbone) -> Any:

@@ -18,6 +18,8 @@ import torch
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from repic_cli.training.shared_prefix.feature_cache import FeatureCache
+
 
 @dataclass(frozen=True, eq=False)
 class Features:
@@ -35,7 +37,7 @@ class Features:
 @dataclass(frozen=True, eq=False)
 class Picture:
     """A processed picture: `pixels` (patches, values), its `grid` (time, height, width) in patches, its number in the
-    table, and a `key` that equal pictures share."""
+    table, and a `key` that equal pictures share if they were processed alike."""
 
     number: int
     key: bytes
@@ -44,8 +46,10 @@ class Picture:
 
 
 def picture_key(image: Image) -> bytes:
-    """A hash of mode, size and pixels."""
-    digest = hashlib.blake2b(repr((image.mode, image.size, image.getpalette())).encode(), digest_size=16)
+    """A hash of pixels and of how they are to be read."""
+    orientation = image.getexif().get(0x0112)
+    about = (image.mode, image.size, image.getpalette(), orientation)
+    digest = hashlib.blake2b(repr(about).encode(), digest_size=16)
     digest.update(image.tobytes())
     return digest.digest()
 
@@ -74,15 +78,15 @@ class Limited(OrderedDict[bytes, Any]):
 
 
 class Pictures:
-    """The table of the present batch. `processed` counts pictures that went through the image processor, `seen` those
-    that went through the vision tower."""
+    """The table of the present batch. `seen` counts pictures that went through the vision tower. `cache`: where their
+    features are kept beyond the batch, if they are."""
 
-    def __init__(self) -> None:
+    def __init__(self, cache: FeatureCache | None = None) -> None:
+        self._cache = cache
         self._table: dict[int, Picture] = {}
         self._numbers: dict[bytes, int] = {}
         self._features: dict[int, Features] = {}
-        self._next = 0
-        self.processed = self.seen = 0
+        self._next = self.seen = 0
 
     def clear(self) -> None:
         """Forget the last batch. Its numbers are not given again."""
@@ -111,9 +115,18 @@ class Pictures:
 
     def features(self, body: Any, pictures: Sequence[Picture]) -> list[Features]:
         """What the frozen vision tower of `body` makes of pictures; it looks at each once."""
-        new = list({picture.number: picture for picture in pictures if picture.number not in self._features}.values())
+        new = {picture.number: picture for picture in pictures if picture.number not in self._features}
+        if self._cache is not None:
+            for number, picture in list(new.items()):
+                kept = self._cache.find(body.visual, picture.key)
+                if kept is not None:
+                    self._features[number] = kept
+                    del new[number]
         if new:
-            self._features.update(zip([picture.number for picture in new], look(body, new), strict=True))
+            for picture, features in zip(new.values(), look(body, list(new.values())), strict=True):
+                self._features[picture.number] = features
+                if self._cache is not None:
+                    self._cache.keep(body.visual, picture.key, features)
             self.seen += len(new)
         return [self._features[picture.number] for picture in pictures]
 

@@ -6,6 +6,7 @@ answers with what was made of the different prompts, repeated; pictures come as 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -46,7 +47,7 @@ class PixelCache:
 
     def process(self, inner: Any, images: Sequence[Any], options: dict[str, Any]) -> list[Processed]:
         """Pixels and grid of each picture."""
-        settings = repr((sorted(options.items(), key=str), getattr(inner, "size", None))).encode()
+        settings = repr((sorted(options.items(), key=str), inner.to_json_string())).encode()
         keys = [picture_key(image) + settings for image in images]
         found = {key: self._kept.find(key) for key in keys}
         new = {key: image for key, image in zip(keys, images, strict=True) if found[key] is None}
@@ -117,7 +118,8 @@ class SharedProcessor:
         self, made: Any, conversation: Any, order: list[int], rows: list[int], hashes: dict[int, bytes]
     ) -> dict[str, Any]:
         """What was made of the different prompts, for all rows."""
-        shown = self._add(made, [[hashes[id(image)] for image in _images(conversation[row])] for row in order])
+        how = hashlib.blake2b(self._inner.image_processor.to_json_string().encode(), digest_size=16).digest()
+        shown = self._add(made, [[hashes[id(image)] + how for image in _images(conversation[row])] for row in order])
         per_picture = ("pixel_values", "image_grid_thw")
         batch: dict[str, Any] = {
             name: [values[row] for row in rows] for name, values in made.items() if name not in per_picture

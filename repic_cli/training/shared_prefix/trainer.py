@@ -18,6 +18,7 @@ from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.utils import pad, split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
 from repic_cli.training.shared_prefix.attention import use_shared_attention
+from repic_cli.training.shared_prefix.feature_cache import FeatureCache
 from repic_cli.training.shared_prefix.forward import Rows, body_of, shared_logps
 from repic_cli.training.shared_prefix.generation import cut, sample
 from repic_cli.training.shared_prefix.merging import merged
@@ -34,18 +35,24 @@ class SharedPrefixTrainer(GRPOTrainer):
     """GRPO whose completions share their prompt.
 
     `shared_prefix`: `auto` falls back to stock where it does not apply, and tells `say` why, once; `on` raises
-    `OptionError` there; `off` is stock TRL.
+    `OptionError` there; `off` is stock TRL. `feature_cache` keeps what a frozen vision tower made of pictures beyond a
+    batch.
     """
 
     processing_class: Any
     _buffered_inputs: list[Any] | None
 
     def __init__(
-        self, *args: Any, shared_prefix: Mode = "auto", say: Callable[[str], None] = warnings.warn, **kwargs: Any
+        self,
+        *args: Any,
+        shared_prefix: Mode = "auto",
+        feature_cache: FeatureCache | None = None,
+        say: Callable[[str], None] = warnings.warn,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._say, self._said = say, False
-        self.pictures, self.pixels = Pictures(), PixelCache()
+        self.pictures, self.pixels = Pictures(feature_cache), PixelCache()
         self.shares = shared_prefix != "off" and self._can_share(shared_prefix)
         if self.shares:
             for model in (self.model, self.ref_model):

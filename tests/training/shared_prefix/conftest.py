@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from repic_cli.training.shared_prefix.feature_cache import FeatureCache
 from repic_cli.training.shared_prefix.forward import Rows
 from repic_cli.training.shared_prefix.pictures import Picture
 from repic_cli.training.shared_prefix.trainer import Mode, SharedPrefixTrainer
@@ -206,6 +207,7 @@ def train(tiny_folder: Maker, tmp_path: Path) -> Maker:
         lora: bool = True,
         text_only: bool = False,
         rows: list[dict[str, Any]] | None = None,
+        feature_cache: FeatureCache | None = None,
         **options: Any,
     ) -> Run:
         from datasets import Dataset
@@ -250,6 +252,7 @@ def train(tiny_folder: Maker, tmp_path: Path) -> Maker:
             processing_class=AutoProcessor.from_pretrained(tiny_folder(kind)),
             peft_config=adapter if lora else None,
             shared_prefix=shared,
+            feature_cache=feature_cache,
             say=said.append,
         )
         trainer.train()
