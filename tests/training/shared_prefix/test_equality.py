@@ -163,3 +163,19 @@ def test_other_forward_passes_are_left_alone(make_model: Maker, prepared: Maker,
     stock, ours = make_model(), prepared()
     assert ours.config.text_config._attn_implementation != stock.config.text_config._attn_implementation
     torch.testing.assert_close(ours(**batch.stock).logits, stock(**batch.stock).logits, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_in_bfloat16_no_further_from_the_truth_than_stock(
+    autocast: bool, prepared: Maker, make_batch: Maker, stock_logps: Maker
+) -> None:
+    """Weights in bfloat16, or float32 weights computed with in bfloat16."""
+    batch = make_batch(*TWO_PROMPTS, dtype=torch.float32)
+    truth = stock_logps(prepared(dtype=torch.float32), batch)[0]
+    model = prepared(dtype=torch.float32 if autocast else torch.bfloat16)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        stock = stock_logps(model, batch)[0]
+        found = shared_logps(model, body_of(model), batch.rows, batch.groups, pixels)
+    assert found is not None
+    far, theirs = (float((logps - truth).abs().mean()) for logps in (found[0], stock))
+    assert 1e-4 < far < 1.5 * theirs < 0.5
