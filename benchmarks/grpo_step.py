@@ -117,7 +117,7 @@ def make_model(name: str, dtype: str, device: str) -> Any:
 
     tokenizer = _processor().tokenizer
     text: dict[str, Any] = {**TEXT[name], "num_key_value_heads": KEY_HEADS[name], "tie_word_embeddings": name != "7b"}
-    text["vocab_size"] = len(tokenizer) if name == "small" else 151936
+    text["vocab_size"] = {"small": len(tokenizer), "3b": 151936, "7b": 152064}[name]
     side = text["hidden_size"] // text["num_attention_heads"] // 2
     sections = [side // 4, side * 3 // 8, side - side // 4 - side * 3 // 8]
     text["rope_parameters"] = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": sections}
