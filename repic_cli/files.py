@@ -39,7 +39,9 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, OSError) and error.filename == str(partial):
+                error.filename, error.filename2 = str(path), None  # a name that the user has never seen
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
             raise

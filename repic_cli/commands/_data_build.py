@@ -83,14 +83,17 @@ def build(
 
     `repic train --data` reads them. The same options and seed give the same records; a build that was stopped goes on.
     """
-    from repic_cli.data.building.options import make_options, weights
+    from repic_cli.data.building.options import make_options, read_config, weights
     from repic_cli.data.building.run import build as start
 
     places = {"coco": coco, "objects365": objects365, "celeba": celeba, "subjects200k": subjects200k,
               "refcoco": refcoco, "folder": folder}  # fmt: skip
+    settings = read_config(config) if config else {}
+    found = settings.pop("sources", {})
+    found = {**(found if isinstance(found, dict) else {}), **{name: str(p) for name, p in places.items() if p}}
     given: dict[str, Any] = {
-        "sources": _sources(what, places, partial) or None,
-        "coco_pictures": str(coco) if coco and what == "refcoco" else None,
+        "sources": _sources(what, found, partial) or None,
+        "coco_pictures": found.get("coco") if what == "refcoco" else None,
         "count": count,
         "seed": seed,
         "mix": weights(mix, "--mix") if mix else None,
@@ -108,22 +111,27 @@ def build(
         "keep_names": keep_names or None,
         "skip_bad": skip_bad or None,
     }
-    options = make_options(given, config)
+    options = make_options(given, settings)
     with progress() as tell:
         built = start(what, options, out, workers=workers, overwrite=overwrite, tell=tell)
     _print(built, as_json)
 
 
-def _sources(what: str, places: dict[str, Path | None], partial: bool) -> dict[str, str]:
-    """The sources of a build by name. Raises `OptionError` if one is not given."""
-    found = {name: str(place) for name, place in places.items() if place is not None}
-    if what.startswith("hf:"):
-        return {what: what.removeprefix("hf:")}
+def _sources(what: str, found: dict[str, str], partial: bool) -> dict[str, str]:
+    """The sources of a build, of those that were `found`. Raises `OptionError` if one is lacking, or not of it."""
     if what == "mix":
-        return {name: place for name, place in found.items() if name in PAPER}
-    wanted = PAPER if what == "paper" else (what,)
-    if not set(wanted) <= {*PAPER, "folder"}:
+        wanted: tuple[str, ...] = tuple(name for name in found if name in PAPER or name.startswith("hf:"))
+    else:
+        wanted = PAPER if what == "paper" else (what,)
+    if what.startswith("hf:"):
+        found = {**found, what: what.removeprefix("hf:")}
+    elif not set(wanted) <= {*PAPER, "folder"} and what != "mix":
         raise OptionError(f"no build {what!r}; there are {', '.join(WHAT)}")
+    others = [name for name in found if name not in wanted and (what, name) != ("refcoco", "coco")]
+    if others:
+        raise OptionError(f"--{others[0]} does not go with build {what}")
+    if not wanted:
+        raise OptionError(f"mix needs one or more of {', '.join(f'--{name}' for name in PAPER)}")
     lost = [f"--{name}" for name in wanted if name not in found]
     if lost and not (partial and what == "paper" and len(lost) < len(wanted)):
         hint = "; --partial does without" if what == "paper" else ""

@@ -9,7 +9,7 @@ import typer
 
 from repic_cli.commands import _show
 from repic_cli.commands._data import Data, Json, Workers, app, progress
-from repic_plugins.errors import DataError
+from repic_plugins.errors import DataError, OptionError
 
 if TYPE_CHECKING:
     from repic_cli.data.checking import Report
@@ -73,6 +73,8 @@ def show(
 
     Pictures, boxes, prompts and answers of some of them, in one HTML file that needs no other.
     """
+    if out.suffix.lower() not in (".html", ".htm"):  # `--out data/records.jsonl` would be the end of the records
+        raise OptionError(f"--out {out}: the name has to end in .html")
     from repic_cli.config_sections import DataSection
     from repic_cli.data.checking import record_file
     from repic_cli.data.gallery import write_gallery

@@ -10,14 +10,13 @@ import typer
 
 from repic_cli.commands import _show
 from repic_cli.commands._db import progress
-from repic_cli.commands._eval import app
+from repic_cli.commands._eval import app, check_out
 from repic_plugins.text import clean
 
 if TYPE_CHECKING:
     from repic_cli.evaluation.judging.estimating import Estimate, Prices
     from repic_cli.evaluation.judging.run import Judging, Result
     from repic_cli.evaluation.judging.verdicts import Summary
-    from repic_cli.evaluation.statistics import Estimate as Share
 
 EXAMPLES = """Examples:
 
@@ -82,8 +81,8 @@ def judge(
 
     if no_pictures and pictures:
         raise OptionError("give --pictures or --no-pictures, not both")
-    if out is not None and out.exists() and any(out.samefile(path) for path in (a, b) if path.exists()):
-        raise OptionError(f"--out {out}: the captions themselves; give another file")
+    if out is not None:
+        check_out(out, (a, b))
     endpoint = parse_judge(judge, key_variable)
     prices = prices_of(price_in, price_out)
     settings = Settings(max_tokens, None if default_temperature else 0.0, timeout, retries)
@@ -173,6 +172,8 @@ def _report(
 
 
 def _print_summary(facts: dict[str, Any], summary: Summary) -> None:
+    from repic_cli.evaluation.statistics import shown
+
     found = summary.verdicts
     ties = f"{summary.order_dependent} as the orders differ, {summary.same} of the same captions"
     rows = [("A preferred", found["a"], ""), ("B preferred", found["b"], ""), ("tie", found["tie"], ties)]
@@ -187,15 +188,11 @@ def _print_summary(facts: dict[str, Any], summary: Summary) -> None:
     typer.echo(clean(f"{facts['judge']} on {facts['pairs']} pairs", 300))
     typer.echo(clean(f"A: {facts['a']}, B: {facts['b']}", 600))
     _show.print_table(("verdict", "pairs", ""), rows)
-    lines = [(label, _percent(share), text) for label, share, text in shares if share.n]
+    lines = [(label, shown(share), text) for label, share, text in shares if share.n]
     if lines:
         _show.print_table(("of the verdicts", "% [95 %]", ""), lines)
     if facts["only_a"] or facts["only_b"]:
         _show.note(f"without a partner: {facts['only_a']} rows of A, {facts['only_b']} of B")
-
-
-def _percent(share: Share) -> str:
-    return f"{100 * share.value:.1f} [{100 * share.low:.1f}, {100 * share.high:.1f}]"
 
 
 def _tokens_line(paid: tuple[int, int, int], cached: tuple[int, int, int], prices: Prices | None, repeated: int) -> str:

@@ -94,21 +94,20 @@ class Report:
 
 def show_skills(paths: Sequence[Path], as_json: bool) -> None:
     """Print the scores of files of answers to questions of recognition or grounding."""
-    from repic_cli.evaluation.captioned.exports import estimate_json
-    from repic_cli.evaluation.captioned.tables import share
     from repic_cli.evaluation.skills import LABELS, score_skill
+    from repic_cli.evaluation.statistics import shown
 
     scored = [(path, *score_skill(path)) for path in paths]
     if as_json:
         _show.print_json(
             {
                 "files": [
-                    {"file": str(path), "setting": skill, "scores": {k: estimate_json(v) for k, v in found.items()}}
+                    {"file": str(path), "setting": skill, "scores": {k: v.to_json() for k, v in found.items()}}
                     for path, skill, found in scored
                 ]
             }
         )
         return
     for path, skill, found in scored:
-        rows = [(name, LABELS[name], share(one), str(one.n)) for name, one in found.items()]
+        rows = [(name, LABELS[name], shown(one), str(one.n)) for name, one in found.items()]
         _show.print_table((skill, "", "per cent, 95 % interval", "N"), rows, path.name)

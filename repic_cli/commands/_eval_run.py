@@ -56,6 +56,11 @@ _SKILLS: dict[Settings, Literal["recognition", "grounding"]] = {
     Settings.grounding: "grounding",
 }
 
+_OF_RETRIEVAL = ("top_k", "detector", "threshold", "verify")
+"""Options of the setting `retrieval` alone."""
+_OF_CAPTIONS = (*_OF_RETRIEVAL, "db", "pictures", "concepts_per_image", "prompt", "max_new_tokens", "skip_bad")
+"""Options of all settings that make captions."""
+
 
 @dataclass(frozen=True)
 class Ask:
@@ -114,15 +119,11 @@ def run(
     """
     ask = Ask(queries, out, seed, batch_size, redo, skip_bad, as_json)
     about = {"model": model, "adapter": adapter, "preset": preset, "seed": seed, "setting": setting.value}
+    _check_given(ctx, setting)
     skill = _SKILLS.get(setting)
     if skill is not None:
-        for name, value in (("--db", db), ("--concepts-per-image", concepts_per_image), ("--prompt", prompt)):
-            if value is not None:
-                raise OptionError(f"{name} does not go with --setting {skill}: the records say what is asked")
         _run_skill(ctx, ask, skill, about, device)
         return
-    if top_k is not None and setting is not Settings.retrieval:
-        raise OptionError(f"--top-k goes with --setting retrieval; {setting.value} retrieves nothing")
 
     from repic_cli.captioning.opening import open_captioner, open_database
     from repic_cli.evaluation.captioned.queries import read_queries
@@ -157,6 +158,16 @@ def run(
         )
         about |= {"model": captioner.backbone.name, "adapter": captioner.backbone.adapter}
         _run_captions(ask, captioner, chosen, names, about, wanted, shown)
+
+
+def _check_given(ctx: typer.Context, setting: Settings) -> None:
+    """Raises `OptionError` for an option that was given and would change nothing."""
+    asked = setting in _SKILLS
+    why = "the records say what is asked" if asked else "nothing is retrieved"
+    for name in _OF_CAPTIONS if asked else () if setting is Settings.retrieval else _OF_RETRIEVAL:
+        source = ctx.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise OptionError(f"--{name.replace('_', '-')} does not go with --setting {setting.value}: {why}")
 
 
 def _run_captions(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from repic_cli.commands._eval import app
+from repic_cli.commands._eval import app, check_out
 from repic_cli.commands._eval_report import ENDINGS, Report, show_skills
 from repic_plugins.errors import OptionError
 
@@ -105,6 +105,7 @@ def score(
     for path in out or ():
         if path.suffix not in ENDINGS:
             raise OptionError(f"--out {path}: the name has to end in {', '.join(ENDINGS)}")
+        check_out(path, files)
     if compare and len(files) < 2:
         raise OptionError("--compare needs two files: the second is compared with the first")
     if paper_pool is PaperPool.db and not db:

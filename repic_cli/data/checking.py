@@ -12,8 +12,9 @@ from typing import Any, Literal
 from repic_cli.data.images import FileImage
 from repic_cli.data.leakage import Known, known_of, leaks
 from repic_cli.data.pictures import look_at
-from repic_cli.data.records import read_row, record_lines
+from repic_cli.data.records import read_row
 from repic_cli.data.source import BEYOND, RECORDS
+from repic_cli.data.sources.reading import text_lines
 from repic_plugins.errors import DataError
 from repic_plugins.types import Box, ImageRef, Record
 
@@ -112,7 +113,7 @@ def _read(file: Path, requires: Requires, report: Report) -> list[Record]:
     records: list[Record] = []
     seen: dict[str, int] = {}
     rows = 0
-    for number, line in record_lines(file):
+    for number, line in text_lines(file):
         rows += 1
         try:
             record = read_row(file, number, line, requires)

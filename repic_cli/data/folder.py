@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from repic_cli.data.composite import SideBySide
 from repic_cli.data.images import SUFFIXES, FileImage, find_pictures
@@ -50,11 +50,12 @@ class Concept:
 
 @dataclass(frozen=True)
 class Folder:
-    """The concepts of a folder, and one line for each thing that was left out."""
+    """The concepts of a folder, and one line for each thing that was left out: `bad` pictures, and what else."""
 
     path: Path
     concepts: tuple[Concept, ...]
     notes: tuple[str, ...]
+    bad: tuple[str, ...] = ()
 
 
 def read_folder(path: str | Path) -> Folder:
@@ -68,16 +69,17 @@ def read_folder(path: str | Path) -> Folder:
         raise DataError(f"{path}: no such folder")
     concepts: list[Concept] = []
     notes: list[str] = []
+    bad: list[str] = []
     for place in sorted(item for item in path.iterdir() if item.is_dir() and not item.name.startswith(".")):
-        concept = _read_concept(place, notes)
+        concept = _read_concept(place, notes, bad)
         if concept is not None:
             concepts.append(concept)
     _check_names(path, concepts)
     if not any(len(concept.images) > 1 for concept in concepts):
         hint = "; its pictures must lie in one sub-folder per concept" if find_pictures(path) else ""
-        seen = f" ({'; '.join(notes[:3])})" if notes else ""
+        seen = f" ({'; '.join([*bad, *notes][:3])})" if bad or notes else ""
         raise DataError(f"{path}: no sub-folder with two usable pictures{hint}{seen}")
-    return Folder(path, tuple(concepts), tuple(notes))
+    return Folder(path, tuple(concepts), tuple(notes), tuple(bad))
 
 
 def folder_records(
@@ -125,11 +127,14 @@ class _Maker:
         """Two pictures of one concept, or of two; every second record is a yes."""
         concept, yes = self._next(), index % 2 == 0
         reference, query = self.rng.sample(concept.images, 2)
+        shown, pair = concept, "positive"
         if not yes:
             others = [other for other in self.folder.concepts if other is not concept]
             hard = index % 4 == 3
-            query = self.rng.choice(self.rng.choice(self.near[concept.name] if hard else others).images)
-        return Record(f"oct-{index}", "oct", query, (_reference(concept, reference),), YesNo(yes))
+            shown = self.rng.choice(self.near[concept.name] if hard else others)
+            query, pair = self.rng.choice(shown.images), "hard negative" if hard else "negative"
+        meta = {"identities": _identities([concept, shown]), "pair": pair}
+        return Record(f"oct-{index}", "oct", query, (_reference(concept, reference),), YesNo(yes), meta=meta)
 
     def naming(self, size: int, index: int, absent: float = 0.0, strangers: float = 0.0) -> Record:
         """One picture of a concept, or several concepts side by side, to be captioned with their names.
@@ -156,7 +161,8 @@ class _Maker:
         query: ImageRef = queries[0] if len(queries) == 1 else SideBySide(tuple(queries))
         gone = tuple(concept.name for concept in missing)
         answer = Names(tuple(one.name for one in references if one.name not in gone), gone)
-        meta = {"composite": True} if len(queries) > 1 else {}
+        meta: dict[str, Any] = {"identities": _identities([*chosen, *unknown, *missing])}
+        meta |= {"composite": True} if len(queries) > 1 else {}
         return Record(f"ict-{size}-{index}", "ict", query, tuple(references), answer, meta=meta)
 
     def _next(self) -> Concept:
@@ -165,11 +171,16 @@ class _Maker:
         return self._turns.pop()
 
 
+def _identities(concepts: Sequence[Concept]) -> list[str]:
+    """What is shown, as `repic data check --against` compares it."""
+    return list(dict.fromkeys(f"folder:{concept.name}" for concept in concepts))
+
+
 def _reference(concept: Concept, image: ImageRef) -> Reference:
     return Reference(concept.name, image, concept.info)
 
 
-def _read_concept(place: Path, notes: list[str]) -> Concept | None:
+def _read_concept(place: Path, notes: list[str], bad: list[str]) -> Concept | None:
     import numpy as np
 
     paths = find_pictures(place)
@@ -186,7 +197,7 @@ def _read_concept(place: Path, notes: list[str]) -> Concept | None:
     candidates = [FileImage(path) for path in paths]
     for image, outcome in zip(candidates, look_at(candidates, _colours), strict=True):
         if isinstance(outcome, DataError):
-            notes.append(f"left out: {outcome}")
+            bad.append(f"left out: {outcome}")
         else:
             images.append(image)
             colours.append(outcome)

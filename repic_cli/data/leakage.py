@@ -23,6 +23,8 @@ class Known:
 
     records: list[Record]
     digests: Mapping[Path, str]
+    unread: tuple[str, ...] = ()
+    """What is wrong with pictures that have no digest."""
     folders: tuple[str, ...] = ()
     """Names of sub-folders, for data that is a folder per concept."""
 
@@ -71,17 +73,22 @@ def known_of(
         records = read_records(record_file(place), requires)  # type: ignore[arg-type]
         paths = list(dict.fromkeys(image.path for record in records for image in images_of(record)))
     digests: dict[Path, str] = {}
+    unread: list[str] = []
     for start in range(0, len(paths), 256):
         part = paths[start : start + 256]
         for path, outcome in zip(part, look_at([FileImage(path) for path in part], looker(True), workers), strict=True):
-            if not isinstance(outcome, DataError):
+            if isinstance(outcome, DataError):
+                unread.append(str(outcome))
+            else:
                 digests[path] = outcome[1]
         tell(f"opening {place}", start + len(part), len(paths))
-    return Known(records, digests, folders)
+    return Known(records, digests, tuple(unread), folders)
 
 
 def leaks(ours: Known, other: Known) -> Iterator[Leak]:
     """What both sets hold. The same name alone is a warning: names are drawn, and there are not so many."""
+    for line in other.unread:
+        yield "not-compared", line, "warning"
     for digest, path in ours.pictures.items():
         if digest in other.pictures:
             yield "leaked-picture", f"{path} is the picture {other.pictures[digest]}", "error"

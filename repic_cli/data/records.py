@@ -11,7 +11,7 @@ picture is a path relative to the file, or `{"path": ..., "box": [...]}` for a p
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -19,13 +19,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from repic_cli.data.images import FileImage
 from repic_cli.data.names import safe_name
+from repic_cli.data.sources.reading import text_lines
 from repic_plugins.errors import DataError
 from repic_plugins.serial import answer_to_json
 from repic_plugins.types import Answer, Box, ImageRef, Names, Record, Reference, YesNo
 
 MAX_INFO = 2000
 """Longest info of a concept, in characters."""
-_MAX_LINE = 1_000_000
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 FourNumbers = tuple[Number, Number, Number, Number]
@@ -123,7 +123,7 @@ def read_records(path: str | Path, requires: Mapping[str, Collection[str]]) -> l
     id that occurs twice. Pictures are not opened here: see `repic_cli.data.pictures`.
     """
     path = Path(path)
-    records = [read_row(path, number, line, requires) for number, line in record_lines(path)]
+    records = [read_row(path, number, line, requires) for number, line in text_lines(path)]
     if not records:
         raise DataError(f"{path}: no records in it")
     seen: dict[str, int] = {}
@@ -151,28 +151,12 @@ def record_row(record: Record, root: Path | None = None) -> dict[str, Any]:
     return row
 
 
-def write_records(path: Path, records: Iterable[Record]) -> None:
-    """Write a record file that `read_records` reads back; the pictures stay where they are."""
-    root = path.parent.absolute()
-    lines = [json.dumps(record_row(record, root), ensure_ascii=False) for record in records]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def record_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, with their numbers. Raises `DataError` if the file cannot be read to its end."""
+def check_record(record: Record) -> None:
+    """Raises `ValueError` for a record that `read_row` would not take back."""
     try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if len(line) > _MAX_LINE:
-                    raise DataError(f"{path}: row {number} is longer than {_MAX_LINE:,} characters")
-                if line.strip():
-                    yield number, line
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such record file") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: the records are not UTF-8 text") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot read the records: {error.strerror or error}") from error
+        _Record.model_validate(record_row(record))
+    except ValidationError as error:
+        raise ValueError(_explain(error)) from error
 
 
 def read_row(path: Path, number: int, line: str, requires: Mapping[str, Collection[str]]) -> Record:
@@ -259,4 +243,4 @@ def _explain(error: ValidationError) -> str:
     return f"{place}: {message[:1].lower()}{message[1:]}" if place else message
 
 
-__all__ = ["MAX_INFO", "read_records", "read_row", "record_lines", "record_row", "write_records"]
+__all__ = ["MAX_INFO", "check_record", "read_records", "read_row", "record_row"]

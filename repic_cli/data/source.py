@@ -121,7 +121,7 @@ def _folder(path: Path, section: DataSection, wanted: Collection[str]) -> Loaded
         strangers=section.strangers,
         most=section.max_references,
     )
-    return Loaded(tuple(records), "folder", (*notes, *folder.notes))
+    return Loaded(tuple(records), "folder", (*notes, *folder.bad, *folder.notes))
 
 
 def _file(path: Path, section: DataSection, requires: Mapping[str, Collection[str]], wanted: Collection[str]) -> Loaded:

@@ -93,13 +93,17 @@ def record_mark(record: Record) -> str:
 
 
 def skill_records(path: Path, skill: Skill) -> list[Record]:
-    """The records of the skill's task; others are left out. Raises `DataError` for none, or a bad picture."""
+    """The records of the skill's task in a file or a built folder; others are left out.
+
+    Raises `DataError` for none, or a bad picture.
+    """
+    from repic_cli.data.checking import record_file
     from repic_cli.data.pictures import check_pictures, pictures_of
 
     requires = {task.name: task.requires for task in (oct(), vlt())}
     requires |= {"ict": (), "caption": ()}
     task = TASKS[skill]
-    records = [record for record in read_records(path, requires) if record.task == task]
+    records = [record for record in read_records(record_file(path), requires) if record.task == task]
     if not records:
         raise DataError(f"{path}: no records of task {task}, which --setting {skill} asks")
     kind = YesNo if skill == "recognition" else Box

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ class Estimate:
     low: float
     high: float
     n: int
+
+    def to_json(self) -> dict[str, float | None]:
+        """JSON has no NaN: what cannot be told is null."""
+        return {key: None if value != value else value for key, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ def wilson(hits: float, n: float) -> tuple[float, float]:
 def estimate(tally: Tally, *, bounded: bool = True, seed: int = 0) -> Estimate:
     """Hits per chance and its interval: Wilson for yes/no samples, else a bootstrap over samples.
 
-    `bounded` says that the value is a share (0 to 1). A share whose samples all agree would get a bootstrap
+    `bounded` says that the value is a share (0 to 1). A share that is the same in all samples would get a bootstrap
     interval of no width, which claims too much: it gets the Wilson interval of the number of samples.
     """
     chances = sum(tally.chances)
@@ -73,7 +77,7 @@ def estimate(tally: Tally, *, bounded: bool = True, seed: int = 0) -> Estimate:
     n = round(chances)
     if bounded and tally.binary:
         return Estimate(hits / chances, *wilson(hits, chances), n)
-    if bounded and hits in (0, chances):
+    if bounded and all(hit * chances == chance * hits for hit, chance in zip(tally.hits, tally.chances, strict=True)):
         samples = sum(chance > 0 for chance in tally.chances)
         return Estimate(hits / chances, *wilson(samples * hits / chances, samples), n)
     return Estimate(hits / chances, *_percentiles(_resample([tally], seed)[0]), n)
@@ -91,6 +95,23 @@ def paired_change(before: Tally, after: Tally, *, seed: int = 0) -> Estimate:
     change = sum(after.hits) / sum(after.chances) - sum(before.hits) / sum(before.chances)
     first, second = _resample([before, after], seed)
     return Estimate(change, *_percentiles(second - first), len(before.hits))
+
+
+def shown(found: Estimate, scale: float = 100) -> str:
+    """`91.4 [88.0, 94.1]`, in per cent; without an interval the value alone, and a dash without any chance."""
+    if math.isnan(found.value):
+        return "-"
+    value = f"{scale * found.value:.1f}"
+    return value if math.isnan(found.low) else f"{value} [{scale * found.low:.1f}, {scale * found.high:.1f}]"
+
+
+def shown_change(found: Estimate, scale: float = 100) -> str:
+    """`+4.2 [+1.0, +7.5]`, in points; a dash without any chance."""
+    if math.isnan(found.value):
+        return "-"
+    # `+ 0.0` makes of a zero below zero one above.
+    value, low, high = (round(scale * number, 1) + 0.0 for number in (found.value, found.low, found.high))
+    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def over_seeds(values: Sequence[float]) -> Estimate:

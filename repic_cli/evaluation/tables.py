@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from repic_cli.evaluation.scores import KINDS, Kind, WorldScores, change
-from repic_cli.evaluation.statistics import Estimate
+from repic_cli.evaluation.statistics import Estimate, shown, shown_change
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,21 +19,12 @@ ROOMY = 108
 
 def show(estimate: Estimate, kind: Kind) -> str:
     """`91.4 [88.0, 94.1]` for a share (in per cent); one decimal for others; a dash without any chance."""
-    if math.isnan(estimate.value):
-        return "-"
-    scale = 1 if kind.unit else 100
-    value = f"{estimate.value * scale:.1f}"
-    if math.isnan(estimate.low):
-        return value
-    return f"{value} [{estimate.low * scale:.1f}, {estimate.high * scale:.1f}]"
+    return shown(estimate, 1 if kind.unit else 100)
 
 
 def show_change(estimate: Estimate, kind: Kind) -> str:
     """`+48.2 [+40.1, +56.0]`, in points for a share."""
-    if math.isnan(estimate.value):
-        return "-"
-    scale = 1 if kind.unit else 100
-    return f"{estimate.value * scale:+.1f} [{estimate.low * scale:+.1f}, {estimate.high * scale:+.1f}]"
+    return shown_change(estimate, 1 if kind.unit else 100)
 
 
 def verdict(estimate: Estimate, kind: Kind) -> str:

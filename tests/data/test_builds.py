@@ -13,7 +13,7 @@ import pytest
 
 from repic_cli.data.building.compose import shares
 from repic_cli.data.building.naming import draw_name, human_names, object_names
-from repic_cli.data.building.options import BuildOptions, make_options
+from repic_cli.data.building.options import BuildOptions, make_options, read_config
 from repic_cli.data.names import safe_name
 from repic_cli.data.sources.pool import Group, Pair, Part, Pool, Region, Shot
 
@@ -48,7 +48,7 @@ def given(counts: dict[str, int]) -> dict[str, int]:
 def test_paper_has_the_papers_composition() -> None:
     """2,000 records, 31 % of them for names, 4.7 % of all with several (paper B.4)."""
     pools = [pool("coco", 9000, 6000), pool("objects365", 9000, 6000), pool("celeba", 9000), pool("subjects200k", 9000)]
-    options = make_options({"sources": {p.source: "x" for p in pools} | {"refcoco": "x"}}, None)
+    options = make_options({"sources": {p.source: "x" for p in pools} | {"refcoco": "x"}}, {})
     wanted = shares([*pools, pool("refcoco", regions=9000)], options)
     counts = {kind: sum(by_source.values()) for kind, by_source in wanted.items()}
     assert counts == {"oct": 690, "vlt": 690, "ict-1": 527, "ict-2": 62, "ict-3": 31}
@@ -63,7 +63,7 @@ def test_paper_has_the_papers_composition() -> None:
 def test_shares_follow_weights_as_far_as_sources_reach() -> None:
     pools = [pool("coco", 100), pool("celeba", 100)]
     options = make_options(
-        {"sources": {"coco": "x", "celeba": "x"}, "share": {"coco": 3.0}, "mix": {"oct": 1.0}, "count": 80}, None
+        {"sources": {"coco": "x", "celeba": "x"}, "share": {"coco": 3.0}, "mix": {"oct": 1.0}, "count": 80}, {}
     )
     assert shares(pools, options)["oct"] == {"coco": 60, "celeba": 20}
     options = options.model_copy(update={"count": 380})
@@ -195,6 +195,7 @@ def test_options_come_from_a_file_too(repic: Run, sources: dict[str, Path], tmp_
     assert len(found) == 12, "the command line wins"
     assert {row["task"] for row in found} == {"oct"}
     assert all("_" not in row["references"][0]["name"] for row in found)
+    assert repic("data", "build", "coco", "--config", config, "--out", tmp_path / "alone")[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -203,7 +204,7 @@ def test_options_come_from_a_file_too(repic: Run, sources: dict[str, Path], tmp_
         (("paper", "--coco", "x"), "paper needs --objects365, --celeba, --subjects200k, --refcoco; --partial does"),
         (("coco",), "coco needs --coco"),
         (("voc",), "no build 'voc'; there are paper, mix, coco"),
-        (("mix",), "sources: "),
+        (("mix",), "mix needs one or more of --coco"),
         (("coco", "--coco", "x", "--mix", "oct"), "--mix oct: write name=weight"),
         (("coco", "--coco", "x", "--mix", "rec=1"), "no source makes records for 'rec'"),
         (("coco", "--coco", "x", "--references", "4=1"), "references"),
@@ -247,7 +248,46 @@ def test_own_folder(repic: Run, make: Any, tmp_path: Path) -> None:
     assert {len(row["references"]) for row in found if row["task"] == "ict"} == {1, 2, 3}
     assert all(row["image"].startswith("pictures/folder/") for row in found if len(row["references"]) > 1)
     assert {ref["info"] for row in found for ref in row["references"] if ref["name"] == "bo"} == {"A brown dog."}
+    negative = [row for row in found if row["answer"].get("yes") is False]
+    assert negative and all(len(row["meta"]["identities"]) == 2 for row in negative), "both things are shown"
     assert repic("data", "check", out)[0] == 0
+    copied = tmp_path / "copied"
+    assert repic("data", "build", "folder", *options[:-1], copied, "--pictures", "copy")[0] == 0
+    shown = {image for row in rows(copied) for image in (row["image"], *(ref["image"] for ref in row["references"]))}
+    assert all(image.startswith("pictures/folder/") for image in shown)
+
+
+def test_bad_picture_of_an_own_folder(repic: Run, make: Any, tmp_path: Path) -> None:
+    for number, name in enumerate(("bo", "thao")):
+        for index in range(3):
+            make.save(tmp_path / "things" / name / f"{index}.jpg", 10 * number + index)
+    (tmp_path / "things/bo/1.jpg").write_bytes(b"")
+    options = ("--folder", tmp_path / "things", "--count", 8, "--out", tmp_path / "out")
+    code, _, err = repic("data", "build", "folder", *options)
+    assert code == 5 and err.count("\n") == 1 and "bo/1.jpg" in err and "--skip-bad" in err
+    assert not (tmp_path / "out").exists()
+    code, _, err = repic("data", "build", "folder", *options, "--skip-bad")
+    assert code == 0 and "1 pictures could not be used" in err and "bo/1.jpg" in err
+
+
+@pytest.mark.parametrize(
+    ("what", "options", "says"),
+    [
+        ("folder", ("--folder", "x", "--positives", "1"), "positives: changes nothing of folder"),
+        ("coco", ("--coco", "x", "--split", "val"), "split: changes nothing of coco"),
+        ("celeba", ("--celeba", "x", "--keep-names"), "keep_names: changes nothing of celeba"),
+        ("coco", ("--coco", "x", "--celeba", "y"), "--celeba does not go with build coco"),
+        ("mix", ("--coco", "x", "--folder", "y"), "--folder does not go with build mix"),
+        ("mix", (), "mix needs one or more of --coco"),
+        ("hf:x", ("--folder", "y"), "--folder does not go with build hf:x"),
+    ],
+)
+def test_what_would_change_nothing_is_refused(
+    repic: Run, tmp_path: Path, what: str, options: tuple[str, ...], says: str
+) -> None:
+    code, _, err = repic("data", "build", what, *options, "--out", tmp_path / "out")
+    assert (code, err.count("\n")) == (2, 1) and says in err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture(scope="module")
@@ -329,5 +369,5 @@ def test_options_refuse_what_they_do_not_know(tmp_path: Path) -> None:
 
     (tmp_path / "a.toml").write_text("cuont = 3")
     with pytest.raises(OptionError, match="cuont"):
-        make_options({"sources": {"coco": "x"}}, tmp_path / "a.toml")
-    assert isinstance(make_options({"sources": {"coco": "x"}}, None), BuildOptions)
+        make_options({"sources": {"coco": "x"}}, read_config(tmp_path / "a.toml"))
+    assert isinstance(make_options({"sources": {"coco": "x"}}, {}), BuildOptions)

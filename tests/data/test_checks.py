@@ -163,6 +163,9 @@ def test_name_alone_is_a_warning(repic: Run, folder: Path, make: Any, tmp_path: 
     make.save(tmp_path / "concepts/thao/2.jpg", 2)
     (tmp_path / "concepts/thao/2.jpg").write_bytes((folder / "2.jpg").read_bytes())
     assert check(repic, folder, "--against", tmp_path / "concepts")[1]["counts"]["leaked-picture"] == 1
+    (tmp_path / "concepts/thao/2.jpg").write_bytes(b"")
+    code, report = check(repic, folder, "--against", tmp_path / "concepts")
+    assert code == 0 and report["counts"] == {"not-compared": 1, "shared-name": 1}
 
 
 class Page(HTMLParser):
@@ -198,6 +201,13 @@ def test_gallery_shows_pictures_boxes_and_prompts(repic: Run, folder: Path, tmp_
     assert any("left: 1.5625%; top: 2.083" in style for style in page.boxes)
     assert any("left: 3.125%; top: 8.333" in style for style in page.boxes)
     assert len(page.boxes) == 2
+
+
+def test_gallery_replaces_no_records(repic: Run, folder: Path) -> None:
+    before = (folder / "records.jsonl").read_bytes()
+    code, _, err = repic("data", "show", folder, "--out", folder / "records.jsonl")
+    assert code == 2 and "has to end in .html" in err
+    assert (folder / "records.jsonl").read_bytes() == before
 
 
 def test_gallery_escapes_everything(repic: Run, folder: Path, tmp_path: Path) -> None:

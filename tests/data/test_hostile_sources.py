@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import tracemalloc
@@ -214,6 +215,25 @@ def test_missing_columns_and_damaged_parquet(make: Any, repic: Run, tmp_path: Pa
     assert f"{path}: not a whole Parquet file" in err
 
 
+def test_null_cells_of_refcoco_and_items_that_are_no_objects(make: Any, repic: Run, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    table = make.refcoco_parquet(tmp_path / "p") / "data/train-00000-of-00001.parquet"
+    make.coco(tmp_path / "coco", year=2014)
+    rows = pq.read_table(table).to_pylist()
+    make.parquet(table, [{**rows[0], "raw_anns": None}, {**rows[1], "sentences": None}, *rows[2:]])
+    arguments = ("data", "build", "refcoco", "--coco", tmp_path / "coco", "--count", 4, "--out", tmp_path / "out")
+    code, _, err = repic(*arguments, "--refcoco", tmp_path / "p")
+    assert code == 5 and f"{table}: row 0: raw_anns must be a str" in err
+    code, _, err = repic(*arguments, "--refcoco", tmp_path / "p", "--skip-bad")
+    assert code == 0 and "2 of 12 rows could not be read" in err
+    file = make.refcoco(tmp_path / "r") / "refcoco/instances.json"
+    content = json.loads(file.read_text())
+    make.json(file, {**content, "images": [7, *content["images"]], "annotations": [7, *content["annotations"]]})
+    code, _, err = repic(*arguments[:-1], tmp_path / "other", "--refcoco", tmp_path / "r")
+    assert code == 5 and f"{file}: annotations, item 1: must be an object, not a int" in err
+
+
 def test_rows_of_parquet_without_a_picture(make: Any, repic: Run, tmp_path: Path) -> None:
     rows = [make.subject_row(i, f"thing {i}", "Tools") for i in range(6)]
     for row in rows[:2]:
@@ -319,6 +339,16 @@ def test_words_that_json_has_not_are_null_wherever_a_chunk_ends(tmp_path: Path) 
         ((_, row),) = json_items(path)
         assert row["b"] == [None, None, 1.5, None]
         assert row["c"] == "NaN"
+
+
+def test_those_words_stay_where_a_text_says_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    for blanks in range(40):
+        said = ["an Infinity sign", 'a "quote\\" , NaN , \\\\', "\\" * ((1 << 16) - 90 + blanks), "x: -Infinity ]"]
+        rows = [{"said": said, "box": [math.nan, 1, -math.inf]}, {"said": said}]
+        path.write_text(json.dumps(rows))
+        found = [row for _, row in json_items(path)]
+        assert found == [{"said": said, "box": [None, 1, None]}, {"said": said}]
 
 
 def test_draw_does_not_depend_on_the_order() -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from repic_cli.data.building.manifest import write_folder
 from repic_cli.data.images import FileImage, MemoryImage
-from repic_cli.data.records import read_records, record_row, write_records
+from repic_cli.data.records import read_records, record_row
 from repic_plugins.errors import DataError
 from repic_plugins.types import Box, Names, Record, Reference, YesNo
 
@@ -65,9 +66,8 @@ def test_all_kinds_of_rows(tmp_path: Path) -> None:
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     records = read(tmp_path, ROW, {"task": "vlt", "image": "q.jpg", "phrase": "it", "answer": {"box": [1, 2, 3, 4]}})
-    (tmp_path / "sub").mkdir()
-    write_records(tmp_path / "sub/copy.jsonl", records)
-    assert read_records(tmp_path / "sub/copy.jsonl", REQUIRES) == records
+    write_folder(tmp_path / "sub", records, dict)
+    assert read_records(tmp_path / "sub/records.jsonl", REQUIRES) == records
     assert record_row(records[0], tmp_path.absolute())["image"] == "q.jpg"
     with pytest.raises(DataError, match="is not a file"):
         record_row(Record("m", "caption", MemoryImage(Image.new("RGB", (2, 2)))))
@@ -119,10 +119,14 @@ def test_bad_rows_name_file_row_and_field(tmp_path: Path, row: object, words: st
 
 
 def test_bad_files(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such record file"):
+    with pytest.raises(DataError, match="no such file"):
         read_records(tmp_path / "none.jsonl", REQUIRES)
     with pytest.raises(DataError, match="no records in it"):
         read(tmp_path, "", "")
+    with (tmp_path / "long.jsonl").open("wb") as file:
+        file.truncate(50 << 30)  # a hole in the disk that reads as one line of 50 GiB
+    with pytest.raises(DataError, match="line 1 is longer than"):
+        read_records(tmp_path / "long.jsonl", REQUIRES)
     with pytest.raises(DataError, match="record 2 has the id '1' of record 1"):
         read(tmp_path, ROW, ROW)
     (tmp_path / "data.jsonl").write_bytes(b"\xff\xfe{}")

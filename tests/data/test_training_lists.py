@@ -171,7 +171,10 @@ def test_infos_and_absent_names_survive(repic: Run, make: Any, tmp_path: Path) -
     root = tmp_path / "a"
     for number in range(3):
         make.save(root / f"{number}.jpg", number)
-    shown = [{"name": "bo", "image": "0.jpg", "info": "A brown dog."}, {"name": "gus", "image": "1.jpg"}]
+    shown = [
+        {"name": "bo", "image": "0.jpg", "info": "A brown dog."},
+        {"name": "gus", "image": "1.jpg", "aliases": ["augustus"]},
+    ]
     row = {
         "id": "x",
         "task": "ict",
@@ -188,6 +191,17 @@ def test_infos_and_absent_names_survive(repic: Run, make: Any, tmp_path: Path) -
     (back,) = records(tmp_path / "c")
     assert back["answer"] == row["answer"]
     assert [reference.get("info", "") for reference in back["references"]] == ["A brown dog.", ""]
+    assert [reference.get("aliases", []) for reference in back["references"]] == [[], ["augustus"]]
+
+
+def test_lists_that_count_alike_keep_their_ids_apart(repic: Run, make: Any, tmp_path: Path) -> None:
+    make.save(tmp_path / "a.jpg", 1)
+    row = {"id": 1, "image": "a.jpg", "problem": "Where is the dog?", "solution": [1, 2, 30, 40]}
+    parts = [make.json(tmp_path / part / "rows.json", [row]) for part in ("one", "two", "three")]
+    listed = "".join(f"  - json_path: {part.relative_to(tmp_path)}\n" for part in parts)
+    (tmp_path / "all.yaml").write_text(f"datasets:\n{listed}")
+    assert repic("data", "import", tmp_path / "all.yaml", "--images", tmp_path, "--out", tmp_path / "out")[0] == 0
+    assert [record["id"] for record in records(tmp_path / "out")] == ["1", "1-2", "1-3"]
 
 
 @pytest.mark.parametrize(
@@ -208,6 +222,11 @@ def test_infos_and_absent_names_survive(repic: Run, make: Any, tmp_path: Path) -
             "row 1: the box [1, 2, 3000, 40]",
         ),
         ({"accu_reward_method": "iou", "image": "0.jpg", "solution": "[1,2,3,4] or [5,6,7,8]"}, "must be one box"),
+        ({"repic": {"info": ["one", "too many"]}}, "repic.info must be a list with an entry for each of 1 reference"),
+        (
+            {"accu_reward_method": "yes_no_name", "solution": "<bo>", "repic": {"answer": {"names": ["gus"]}}},
+            "answer names 'gus', which no reference shows",
+        ),
     ],
 )
 def test_bad_row_is_one_line_or_counted(

@@ -15,7 +15,7 @@ from repic_cli.app import main
 from repic_cli.concepts.concept import NewConcept
 from repic_cli.concepts.pictures import read_picture
 from repic_cli.concepts.store import ConceptDatabase
-from repic_cli.data.records import write_records
+from repic_cli.data.building.manifest import write_folder
 from repic_cli.embedded.world import identities, pick, render_reference, render_scene
 
 NAMES = ("bo", "thao", "gus", "mia")
@@ -202,8 +202,11 @@ def test_bad_queries_are_named_or_counted(
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        (("skip-retrieval", "--top-k", 2), 2, "--top-k goes with --setting retrieval"),
+        (("skip-retrieval", "--top-k", 2), 2, "--top-k does not go with --setting skip-retrieval"),
+        (("general", "--no-verify"), 2, "--verify does not go with --setting general"),
+        (("wrong-demonstrations", "--threshold", 0.3), 2, "--threshold does not go with"),
         (("recognition",), 2, "--db does not go with --setting recognition"),
+        (("grounding", "--skip-bad"), 2, "does not go with --setting grounding: the records say what is asked"),
         (("skip-retrieval", "--concepts-per-image", 3), 2, "none of the 4 queries"),
     ],
 )
@@ -241,7 +244,7 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 )
                 yield replace(record, image=saved(record.image, f"{kind}{i}"), references=shown, meta={})
 
-    write_records(folder / "records.jsonl", as_files())
+    write_folder(folder, as_files(), dict)
     return folder / "records.jsonl"
 
 

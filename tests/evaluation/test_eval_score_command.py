@@ -102,6 +102,23 @@ def test_what_cannot_be_done_is_said(
     assert got == code and message in err and not out and err.count("\n") == 1
 
 
+def test_captions_are_not_replaced_by_their_scores(repic: Call, captions: Path, tmp_path: Path) -> None:
+    before = captions.read_bytes()
+    (tmp_path / "link.json").symlink_to(captions)
+    code, _, err = repic("eval", "score", captions, "--out", tmp_path / "link.json")
+    assert code == 2 and "the captions themselves" in err and captions.read_bytes() == before
+    (tmp_path / "folder.json").mkdir()
+    code, _, err = repic("eval", "score", captions, "--out", tmp_path / "folder.json")
+    assert code == 2 and "a folder" in err
+
+
+def test_paths_of_other_machines_are_paired(repic: Call, captions: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.json"
+    other.write_text(captions.read_text().replace('["', '["./', 1))
+    code, out, _ = repic("eval", "score", captions, other, "--compare", "--json")
+    assert code == 0 and json.loads(out)["comparisons"][0]["left_out"] == [0, 0]
+
+
 def test_bad_rows_are_named_or_counted(repic: Call, captions: Path) -> None:
     captions.write_text(captions.read_text()[:-20])
     code, out, err = repic("eval", "score", captions)

@@ -47,6 +47,12 @@ def test_unanimous_samples_keep_an_interval() -> None:
     assert got.value == 1 and got.high == 1 and 0.85 < got.low < 0.95
 
 
+def test_samples_of_one_share_keep_an_interval() -> None:
+    # Half of each of six pictures: resampling them can only give a half again.
+    half = estimate(Tally((1,) * 6, (2,) * 6))
+    assert half.value == 0.5 and (half.low, half.high) == pytest.approx(wilson(3, 6))
+
+
 def test_the_bootstrap_repeats() -> None:
     tally = Tally((1, 2, 0, 2, 1), (2,) * 5)
     assert estimate(tally, seed=3) == estimate(tally, seed=3)

@@ -32,6 +32,14 @@ class Refused:
     counts: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
 
+    def add(self, source: str, problem: str, skip_bad: bool) -> None:
+        """Count a picture. Raises `DataError` unless such pictures are skipped."""
+        if not skip_bad:
+            raise DataError(f"{problem} (--skip-bad counts such pictures and goes on)")
+        self.counts[source] += 1
+        if len(self.examples) < _EXAMPLES:
+            self.examples.append(problem)
+
 
 def shares(pools: Sequence[Pool], options: BuildOptions) -> Shares:
     """What each source is to give. The weights are followed as far as the sources reach."""
@@ -79,11 +87,7 @@ def _compose(
     pool: Pool, counts: Mapping[str, int], options: BuildOptions, pictures: Pictures, refused: Refused
 ) -> Iterator[Record]:
     def bad(error: DataError) -> None:
-        if not options.skip_bad:
-            raise DataError(f"{error} (--skip-bad counts such pictures and goes on)") from error
-        refused.counts[pool.source] += 1
-        if len(refused.examples) < _EXAMPLES:
-            refused.examples.append(str(error))
+        refused.add(pool.source, str(error), options.skip_bad)
 
     maker = Maker(pool, options, pictures, bad)
     yes = round(counts["oct"] * options.positives)

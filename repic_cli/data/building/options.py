@@ -15,8 +15,15 @@ from repic_plugins.errors import OptionError
 
 PAPER = ("coco", "objects365", "celeba", "subjects200k", "refcoco")
 """The sources of the paper (section 3.2, appendix B.4)."""
-FOLDERS = (*PAPER, "folder")
+FOLDER = "folder"
 Names = Literal["auto", "human", "object"]
+_HUB = ("hf:",)
+USED_BY = {
+    **dict.fromkeys(("positives", "names", "share"), (*PAPER, *_HUB)),
+    "split": ("refcoco", "celeba", *_HUB),
+    **dict.fromkeys(("image_column", "label_column", "phrase_column", "box_column", "box_format", "keep_names"), _HUB),
+}
+"""Option -> the beginnings of the sources that it means something to; the others are for all."""
 
 
 class BuildOptions(Section):
@@ -54,6 +61,11 @@ class BuildOptions(Section):
             raise ValueError(f"mix: no source makes records for {unknown[0]!r}, only for oct, vlt and ict")
         if not any(self.mix.values()) or not any(self.references.values()):
             raise ValueError("mix and references need at least one weight above 0")
+        if FOLDER in self.sources and len(self.sources) > 1:
+            raise ValueError("sources: a folder of your own is built alone")
+        for name, users in USED_BY.items():
+            if name in self.model_fields_set and not any(source.startswith(users) for source in self.sources):
+                raise ValueError(f"{name}: changes nothing of {', '.join(self.sources)}")
         lost = [name for name in self.share if name not in self.sources]
         if lost:
             raise ValueError(f"share: {lost[0]!r} is none of the sources ({', '.join(self.sources)})")
@@ -62,8 +74,8 @@ class BuildOptions(Section):
         return self
 
 
-def make_options(given: Mapping[str, Any], config: Path | None) -> BuildOptions:
-    """The options: those of the paper's preset < `config` (TOML) < `given`, where None means not given.
+def make_options(given: Mapping[str, Any], config: Mapping[str, Any]) -> BuildOptions:
+    """The options: those of the paper's preset < `config` (of a file) < `given`, where None means not given.
 
     Raises `OptionError`.
     """
@@ -71,9 +83,8 @@ def make_options(given: Mapping[str, Any], config: Path | None) -> BuildOptions:
     values: dict[str, Any] = {
         "count": paper.count, "seed": paper.seed, "mix": paper.mix, "references": paper.references
     }  # fmt: skip
-    layers = [_read(config)] if config is not None else []
-    for layer in (*layers, {key: value for key, value in given.items() if value is not None}):
-        values |= layer
+    values |= config
+    values |= {key: value for key, value in given.items() if value is not None}
     try:
         return BuildOptions.model_validate(values)
     except ValidationError as error:
@@ -82,7 +93,8 @@ def make_options(given: Mapping[str, Any], config: Path | None) -> BuildOptions:
         raise OptionError(f"{place + ': ' if place else ''}{detail['msg'].removeprefix('Value error, ')}") from error
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """Options from a TOML file. Raises `OptionError`."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -18,8 +18,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from repic_cli.data.building.compose import Refused, compose, shares
 from repic_cli.data.building.manifest import MANIFEST, describe, read_manifest, write_folder
-from repic_cli.data.building.options import BuildOptions
-from repic_cli.data.building.own import FOLDER, own_records
+from repic_cli.data.building.options import FOLDER, BuildOptions
+from repic_cli.data.building.own import own_records
 from repic_cli.data.building.pictures import FOLDER as PICTURES
 from repic_cli.data.building.pictures import Pictures
 from repic_cli.data.mixing import apportion
@@ -90,10 +90,10 @@ def build(
 
 
 def _own(what: str, options: BuildOptions, out: Path, workers: int) -> Built:
-    pictures = Pictures(out, {}, copy=options.pictures == "copy", workers=workers)
-    pool, records, notes = own_records(options, pictures)
-    about = describe(what, options, [pool], {FOLDER: LICENCES[FOLDER]}, Refused())
-    return Built(out, write_folder(out, records, lambda: about), notes)
+    pictures, refused = Pictures(out, {}, copy=options.pictures == "copy", workers=workers), Refused()
+    pool, records, notes = own_records(options, pictures, refused)
+    about = describe(what, options, [pool], {FOLDER: LICENCES[FOLDER]}, refused)
+    return Built(out, write_folder(out, records, lambda: about), (*notes, *_unusable(refused)))
 
 
 def _told(records: Iterable[Record], total: int, tell: Tell) -> Iterator[Record]:
@@ -152,6 +152,10 @@ def _notes(options: BuildOptions, pools: list[Pool], manifest: dict[str, Any], r
     for pool in pools:
         if bad := sum(pool.bad.values()):
             notes.append(f"{pool.source}: {bad:,} of {pool.rows:,} rows could not be read, as {pool.examples[0]}")
-    if refused.examples:
-        notes.append(f"{sum(refused.counts.values()):,} pictures could not be used, as {refused.examples[0]}")
-    return tuple(notes)
+    return (*notes, *_unusable(refused))
+
+
+def _unusable(refused: Refused) -> tuple[str, ...]:
+    if not refused.examples:
+        return ()
+    return (f"{sum(refused.counts.values()):,} pictures could not be used, as {refused.examples[0]}",)

@@ -77,6 +77,8 @@ def _row(record: Record, tasks: Mapping[str, Task], pictures: _Pictures) -> dict
         ours["phrase"] = record.phrase
     if any(reference.info for reference in record.references):
         ours["info"] = [reference.info for reference in record.references]
+    if any(reference.aliases for reference in record.references):
+        ours["aliases"] = [list(reference.aliases) for reference in record.references]
     if isinstance(record.answer, Names) and (record.answer.absent or record.answer.aliases):
         ours["answer"] = answer_to_json(record.answer)
     image = names if len(names) > 1 else names[0]

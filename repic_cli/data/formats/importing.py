@@ -22,7 +22,7 @@ from repic_cli.data.building.naming import draw_name
 from repic_cli.data.formats.rows import Row
 from repic_cli.data.images import FileImage
 from repic_cli.data.names import safe_name
-from repic_cli.data.records import MAX_INFO
+from repic_cli.data.records import MAX_INFO, check_record
 from repic_cli.data.sources.reading import field_of, xyxy
 from repic_plugins.errors import DataError
 from repic_plugins.serial import answer_from_json
@@ -56,6 +56,11 @@ class Importer:
 
     def record(self, row: Row) -> Record:
         """The record of a row. Raises `ValueError` that says what is wrong with it."""
+        record = self._record(row)
+        check_record(record)
+        return record
+
+    def _record(self, row: Row) -> Record:
         value = row.value
         if row.error:
             raise ValueError(row.error)
@@ -74,9 +79,10 @@ class Importer:
             return Record(key, "vlt", pictures[0], answer=_box(solution), phrase=phrase[:MAX_INFO], meta=meta)
         answer: Answer = YesNo(_yes(solution)) if task == "oct" else None
         names = self._names(problem, _listed(solution) if task == "ict" else (), len(pictures) - 1, key)
-        infos = ours.get("info") or [""] * len(names)
+        infos, aliases = (_listed_apart(ours, what, len(names)) for what in ("info", "aliases"))
         references = tuple(
-            Reference(name, picture, str(info)) for name, picture, info in zip(names, pictures, infos, strict=False)
+            Reference(name, picture, str(info or ""), tuple(others or ()))
+            for name, picture, info, others in zip(names, pictures[:-1], infos, aliases, strict=True)
         )
         if task == "ict":
             required = _listed(solution)
@@ -91,10 +97,11 @@ class Importer:
         return {"problem": problem, "accu_reward_method": method, **({"others": others} if others else {})}
 
     def _id(self, value: Mapping[str, Any], row: Row) -> str:
-        key = str(value["id"]) if "id" in value and str(value["id"]).strip() else f"{row.file.stem}-{row.number}"
-        key = clean(key, 150)
-        if key in self._ids:
-            key = f"{key}-{row.file.stem[:30]}-{row.number}"
+        given = clean(value.get("id", ""), 150).strip() or clean(f"{row.file.stem}-{row.number}", 150)
+        key, again = given, 1
+        while key in self._ids:  # lists that were put together begin to count anew
+            again += 1
+            key = f"{given}-{again}"
         self._ids.add(key)
         return key
 
@@ -168,6 +175,14 @@ def _listed(solution: Any) -> tuple[str, ...]:
     if not names:
         raise ValueError("solution must be a name, or a list of them")
     return names
+
+
+def _listed_apart(ours: Mapping[str, Any], what: str, count: int) -> list[Any]:
+    """What our export kept of each reference. Raises `ValueError` for another number of them."""
+    found = ours.get(what, [None] * count)
+    if not isinstance(found, list) or len(found) != count:
+        raise ValueError(f"{OURS}.{what} must be a list with an entry for each of {count} reference pictures")
+    return found
 
 
 def _word(text: str) -> str:

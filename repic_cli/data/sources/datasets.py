@@ -35,8 +35,8 @@ class Columns:
 class DataSet:
     """One split of a data set, opened once."""
 
-    def __init__(self, place: str, split: str, columns: Columns) -> None:
-        self.place, self.split, self.columns = place, split, columns
+    def __init__(self, name: str, place: str, split: str, columns: Columns) -> None:
+        self.name, self.place, self.split, self.columns = name, place, split, columns
         self.rows = _load(place, split)
         features = self.rows.features
         wanted = [columns.image, *((columns.phrase, columns.box) if columns.phrase else (columns.label,))]
@@ -46,8 +46,7 @@ class DataSet:
 
     def scan(self, scan: Scan) -> Pool:
         """What the data set offers. Raises `DataError`."""
-        name = f"hf:{self.place}"
-        pool = Pool(name, [Path(self.place)] if Path(self.place).exists() else [])
+        pool = Pool(self.name, [Path(self.place)] if Path(self.place).exists() else [])
         if self.columns.phrase:
             self._regions(pool, scan)
         else:
@@ -60,7 +59,10 @@ class DataSet:
         """The bytes of pictures by their rows."""
         from datasets import Image
 
-        pictures = self.rows.select_columns([column]).cast_column(column, Image(decode=False))
+        try:
+            pictures = self.rows.select_columns([column]).cast_column(column, Image(decode=False))
+        except Exception as error:  # as many kinds as there are types of columns
+            raise DataError(f"{self.place}: the column {column!r} holds no pictures ({clean(error, 120)})") from error
         for row in sorted(set(rows)):
             cell = pictures[row][column] or {}
             content, place = cell.get("bytes"), cell.get("path")

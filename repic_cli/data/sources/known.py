@@ -82,5 +82,5 @@ def _data_set(name: str, options: BuildOptions) -> Source:
         options.box_format,
         options.keep_names,
     )
-    data = DataSet(options.sources[name], options.split, columns)
+    data = DataSet(name, options.sources[name], options.split, columns)
     return Source(name, data.scan, data.fetch)

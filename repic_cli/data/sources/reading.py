@@ -26,6 +26,7 @@ _EXAMPLES = 20
 _CHUNK = 1 << 16
 # Python writes these into JSON, which has no such words. As null they are a bad value in one row, not a broken file.
 _NO_NUMBER = re.compile(rb"(?<=[\[,:\s])-?(?:NaN|Infinity)(?=[\s,\]}])")
+_QUOTE = re.compile(rb"\\.|(\")", re.DOTALL)  # a quote that begins or ends a text, or what a backslash takes along
 _KEEP = 16  # bytes held back, so that no word is cut by the end of a chunk
 
 
@@ -110,6 +111,7 @@ class _WithoutNaN:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._rest, self._done = file, b"", False
+        self._in_text = False  # whether `_rest` begins within a text, which may say "Infinity" as it likes
         start = file.read(3)
         self._rest = b"" if start == b"\xef\xbb\xbf" else start
 
@@ -121,10 +123,27 @@ class _WithoutNaN:
             self._done = not chunk
             self._rest += chunk
         if b"N" in self._rest or b"I" in self._rest:
-            self._rest = _NO_NUMBER.sub(b"null", self._rest)
+            self._replace()
         cut = len(self._rest) if self._done else len(self._rest) - _KEEP
+        backslashes = cut - len(self._rest[:cut].rstrip(b"\\"))
+        cut += backslashes % 2  # the last one takes the next byte along
         out, self._rest = self._rest[:cut], self._rest[cut:]
+        self._in_text ^= _quotes(out) % 2 == 1
         return out
+
+    def _replace(self) -> None:
+        parts, at, in_text = [], 0, self._in_text
+        for found in _NO_NUMBER.finditer(self._rest):
+            before = self._rest[at : found.start()]
+            in_text ^= _quotes(before) % 2 == 1
+            parts += [before, found.group() if in_text else b"null"]
+            at = found.end()
+        self._rest = b"".join((*parts, self._rest[at:]))
+
+
+def _quotes(data: bytes) -> int:
+    """How many quotes begin or end a text in it."""
+    return data.count(b'"') if b"\\" not in data else sum(bool(quote) for quote in _QUOTE.findall(data))
 
 
 def json_items(path: Path, key: str = "") -> Iterator[tuple[int, Any]]:

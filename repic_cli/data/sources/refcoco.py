@@ -128,16 +128,19 @@ def _usable(phrases: tuple[str, ...]) -> tuple[str, ...]:
 def _boxes(file: Path, wanted: set[str], pool: Pool, scan: Scan) -> dict[str, PixelBox]:
     boxes: dict[str, PixelBox] = {}
     for number, row in json_items(file, "annotations"):
-        if str(row.get("id")) in wanted:
-            try:
-                boxes[str(row["id"])] = xywh(row.get("bbox"))
-            except ValueError as error:
-                scan.reject(pool, file, f"annotations, item {number}", str(error))
+        try:
+            key = str(field_of(row, "id", object))
+            if key in wanted:
+                boxes[key] = xywh(row.get("bbox"))
+        except ValueError as error:
+            scan.reject(pool, file, f"annotations, item {number}", str(error))
     return boxes
 
 
 def _names(file: Path, wanted: set[str]) -> dict[str, str]:
-    rows = ((str(row.get("id")), row.get("file_name")) for _, row in json_items(file, "images"))
+    rows = (
+        (str(row.get("id")), row.get("file_name")) for _, row in json_items(file, "images") if isinstance(row, dict)
+    )
     return {key: name for key, name in rows if key in wanted and isinstance(name, str)}
 
 
@@ -170,8 +173,8 @@ def _scan_parquet(path: Path, root: Path, coco: Path | None, kept: Lowest[Region
 
 def _with_annotations(where: Locator) -> Callable[[Path, int, Mapping[str, Any]], Region]:
     def make(path: Path, number: int, row: Mapping[str, Any]) -> Region:
-        annotation, picture = json.loads(row["raw_anns"]), json.loads(row["raw_image_info"])
-        phrases = _usable(tuple(_phrase(item) for item in row["sentences"] or ()))
+        annotation, picture = (json.loads(field_of(row, name, str)) for name in ("raw_anns", "raw_image_info"))
+        phrases = _usable(tuple(_phrase(item) for item in field_of(row, "sentences", list)))
         shot = Shot(_find(where, field_of(picture, "file_name", str)))
         return Region(shot, xywh(field_of(annotation, "bbox", list)), phrases, f"coco:{row['ann_id']}")
 
@@ -179,5 +182,5 @@ def _with_annotations(where: Locator) -> Callable[[Path, int, Mapping[str, Any]]
 
 
 def _with_picture(path: Path, number: int, row: Mapping[str, Any]) -> Region:
-    phrases = _usable(tuple(" ".join(str(text).split()) for text in row["answer"] or ()))
+    phrases = _usable(tuple(" ".join(str(text).split()) for text in field_of(row, "answer", list)))
     return Region(Shot(path, row=number, column="image"), xywh(row["bbox"]), phrases, f"refcoco:{row['question_id']}")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from repic_cli.evaluation.captioned.rows import CaptionRow
+from repic_cli.evaluation.captioned.identity import identities
 from repic_cli.evaluation.captioned.scores import PROTOCOLS, SCORES, Counts, Protocol, Scores
 from repic_cli.evaluation.statistics import Estimate, Tally, paired_change
 from repic_plugins.errors import DataError
@@ -38,11 +36,11 @@ class Comparison:
 
 
 def compare(first: Scores, second: Scores) -> Comparison:
-    """Pair the rows by picture and keys and compare. Raises `DataError` when there is no common query."""
+    """Pair the rows by picture and the names that count, and compare. Raises `DataError` without a common query."""
     a, b = _pairs(first, second)
     if not len(a):
         raise DataError(
-            f"{first.label} and {second.label} have no query in common (the same picture with the same keys)"
+            f"{first.label} and {second.label} have no query in common (the same picture with the same names to count)"
         )
     changes, tests = {}, {}
     for protocol in PROTOCOLS:
@@ -82,22 +80,10 @@ def _all_named(counts: Counts) -> np.ndarray:
 
 def _pairs(first: Scores, second: Scores) -> tuple[np.ndarray, np.ndarray]:
     """The row numbers of the common queries in both; the k-th of equal queries goes with the k-th."""
-    there = {query: number for number, query in enumerate(_queries(second))}
-    pairs = [(number, there[query]) for number, query in enumerate(_queries(first)) if query in there]
+    ours, theirs = (identities(one.rows, lambda row: row.targets) for one in (first, second))
+    pairs = [(number, theirs[query]) for query, number in ours.items() if query in theirs]
     found = np.array(pairs, np.int64).reshape(-1, 2)
     return found[:, 0], found[:, 1]
-
-
-def _queries(scores: Scores) -> Iterator[tuple[object, ...]]:
-    seen: dict[tuple[object, ...], int] = defaultdict(int)
-    for row in scores.rows:
-        query = _query(row)
-        seen[query] += 1
-        yield (*query, seen[query])
-
-
-def _query(row: CaptionRow) -> tuple[object, ...]:
-    return row.image, tuple(sorted(row.targets))
 
 
 def _chosen(tally: Tally, rows: np.ndarray) -> Tally:

@@ -14,7 +14,7 @@ from repic_cli.evaluation.captioned.compare import Comparison
 from repic_cli.evaluation.captioned.mistakes import mistakes
 from repic_cli.evaluation.captioned.scores import PROTOCOLS, SCORES, Protocol, Scores
 from repic_cli.evaluation.captioned.tables import parts
-from repic_cli.evaluation.statistics import Estimate, estimate
+from repic_cli.evaluation.statistics import estimate
 
 
 def to_json(scored: Sequence[Scores], compared: Sequence[Comparison], with_mistakes: bool) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def _file_json(scores: Scores, with_mistakes: bool) -> dict[str, Any]:
         "intervals": f"bootstrap over {'pictures' if scores.unit == 'picture' else 'queries'}",
         "paper": {"case": scores.rule.case, "pool": len(scores.rule.pool), **_protocol_json(scores, "paper")},
         "strict": {"names": len(scores.mentions.known), **_protocol_json(scores, "strict")},
-        "beyond": {name: estimate_json(estimate(one)) for name, one in scores.beyond.items()},
+        "beyond": {name: estimate(one).to_json() for name, one in scores.beyond.items()},
         "lengths": asdict(scores.lengths) if scores.lengths else None,
         "by_concept": [asdict(part) for part in by_concept(scores)],
         "by_picture": [asdict(part) for part in by_picture(scores)],
@@ -49,7 +49,7 @@ def _file_json(scores: Scores, with_mistakes: bool) -> dict[str, Any]:
 
 def _protocol_json(scores: Scores, protocol: Protocol) -> dict[str, Any]:
     hits, named, slots = scores.totals(protocol)
-    estimates = {score: estimate_json(scores.estimate(protocol, score)) for score in SCORES}
+    estimates = {score: scores.estimate(protocol, score).to_json() for score in SCORES}
     return {**estimates, "hits": hits, "precision_denominator": named, "slots": slots}
 
 
@@ -60,17 +60,11 @@ def _comparison_json(found: Comparison) -> dict[str, Any]:
         "queries": found.queries,
         "left_out": list(found.alone),
         "changes": {
-            protocol: {score: estimate_json(found.changes[protocol, score]) for score in SCORES}
-            for protocol in PROTOCOLS
+            protocol: {score: found.changes[protocol, score].to_json() for score in SCORES} for protocol in PROTOCOLS
         },
-        "beyond": {name: estimate_json(change) for name, change in found.beyond.items()},
+        "beyond": {name: change.to_json() for name, change in found.beyond.items()},
         "mcnemar": {protocol: asdict(test) for protocol, test in found.mcnemar.items()},
     }
-
-
-def estimate_json(found: Estimate) -> dict[str, float | None]:
-    """JSON has no NaN: what cannot be told is null."""
-    return {key: None if value != value else value for key, value in asdict(found).items()}
 
 
 def to_csv(scored: Sequence[Scores]) -> str:

@@ -105,14 +105,15 @@ def _entries(path: Path) -> Iterator[tuple[str, Any, Any]]:
 
 def _is_template(path: Path) -> bool:
     """Whether a file is one JSON object, and not one on each line."""
-    text = read_text(path).lstrip()
+    text = read_text(path).strip()
     if not text.startswith("{"):
         return False
+    line, _, more = text.partition("\n")
     try:
-        first = json.loads(text.split("\n", 1)[0])
-    except ValueError:
+        first = json.loads(line)
+    except (ValueError, RecursionError):
         return True
-    return not (isinstance(first, dict) and "image" in first)
+    return not more and "image" not in first
 
 
 def _template(path: Path) -> Iterator[tuple[str, Any, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from repic_cli.evaluation.captioned.breakdown import By, Part, by_concept, by_pi
 from repic_cli.evaluation.captioned.compare import Comparison
 from repic_cli.evaluation.captioned.mistakes import DIFFERS, Mistake, mistakes, reasons
 from repic_cli.evaluation.captioned.scores import BEYOND, SCORES, Protocol, Scores
-from repic_cli.evaluation.statistics import Estimate, estimate
+from repic_cli.evaluation.statistics import estimate, shown, shown_change
 from repic_plugins.text import clean
 
 
@@ -32,7 +31,7 @@ def score_table(scored: Sequence[Scores], protocols: Sequence[Protocol]) -> Tabl
             hits, named, slots = scores.totals(protocol)
             if not slots:
                 continue
-            cells = [share(scores.estimate(protocol, score)) for score in SCORES]
+            cells = [shown(scores.estimate(protocol, score)) for score in SCORES]
             label = scores.label if scores.what == "captions" else f"{scores.label}: {scores.what}"
             rule = (
                 f"paper, case {'kept' if scores.rule.case == 'keep' else 'folded'}" if protocol == "paper" else protocol
@@ -103,7 +102,7 @@ def _mistake_table(title: str, found: Iterable[Mistake]) -> Table:
     rows = tuple(
         (
             str(one.row),
-            clean(one.image.rsplit("/", 1)[-1], 60),
+            clean("/".join(one.image.split("/")[-2:]), 60),  # files of many sets are called 00.jpg in every folder
             clean(f"<{one.key}>", 60),
             one.paper,
             one.strict,
@@ -118,9 +117,11 @@ def _mistake_table(title: str, found: Iterable[Mistake]) -> Table:
 def comparison_tables(found: Comparison, protocols: Sequence[Protocol]) -> list[Table]:
     """The change of each score with its paired interval, and McNemar's test on whole captions."""
     rows = [
-        (f"{protocol} {score}", points(found.changes[protocol, score])) for protocol in protocols for score in SCORES
+        (f"{protocol} {score}", shown_change(found.changes[protocol, score]))
+        for protocol in protocols
+        for score in SCORES
     ]
-    rows += [(BEYOND[name], points(change)) for name, change in found.beyond.items()]
+    rows += [(BEYOND[name], shown_change(change)) for name, change in found.beyond.items()]
     title = f"{found.second} against {found.first}: {found.queries} common queries"
     left = f" ({found.alone[0]} and {found.alone[1]} left out)" if any(found.alone) else ""
     tests = tuple(
@@ -151,23 +152,6 @@ def _escaped(text: str) -> str:
     for sign in "|`*_":
         plain = plain.replace(sign, f"\\{sign}")
     return plain
-
-
-def share(found: Estimate) -> str:
-    """`91.4 [88.0, 94.1]` in per cent; a dash without any chance."""
-    if math.isnan(found.value):
-        return "-"
-    if math.isnan(found.low):
-        return f"{100 * found.value:.1f}"
-    return f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
-
-
-def points(found: Estimate) -> str:
-    """`+4.2 [+1.0, +7.5]`."""
-    if math.isnan(found.value):
-        return "-"
-    value, low, high = (round(100 * number, 1) + 0.0 for number in (found.value, found.low, found.high))
-    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def _ratio(part: int, whole: int) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from repic_cli.concepts.formats.places import path_parts
+from repic_cli.evaluation.captioned.identity import identities
 from repic_cli.evaluation.captioned.known import KnownConcept
 from repic_cli.evaluation.captioned.rows import CaptionRow, CaptionSet
 from repic_plugins.errors import DataError
@@ -32,20 +31,18 @@ class Pairs:
     only_b: int
 
 
-Identity = tuple[tuple[str, ...], tuple[str, ...], int]
-
-
 def pair_up(a: CaptionSet, b: CaptionSet) -> Pairs:
     """Pair rows by picture and concepts; the second row of a file for the same goes with the second of the other.
 
     Raises `DataError` when the files have no picture in common.
     """
-    ours, theirs = _by_identity(a.rows), _by_identity(b.rows)
+    ours, theirs = (identities(one.rows, lambda row: row.keys) for one in (a, b))
     called = {one.key: _called(one) for one in (*b.database, *a.database)}
     pairs = tuple(
-        Pair(row, theirs[identity], tuple(called.get(key, key) for key in row.keys))
-        for identity, row in ours.items()
+        Pair(row, b.rows[theirs[identity]], tuple(called.get(key, key) for key in row.keys))
+        for identity, number in ours.items()
         if identity in theirs
+        for row in (a.rows[number],)
     )
     if not pairs:
         raise DataError(f"{a.path} and {b.path} have no row in common: none with the same picture and the same keys")
@@ -70,13 +67,3 @@ def _called(concept: KnownConcept) -> str:
     """`Iron Man (also: ironman)`."""
     name, *others = concept.spellings
     return f"{name} (also: {', '.join(others)})" if others else name
-
-
-def _by_identity(rows: Sequence[CaptionRow]) -> dict[Identity, CaptionRow]:
-    seen: Counter[tuple[tuple[str, ...], tuple[str, ...]]] = Counter()
-    found: dict[Identity, CaptionRow] = {}
-    for row in rows:
-        what = (path_parts(row.image), tuple(sorted(row.keys)))
-        found[(*what, seen[what])] = row
-        seen[what] += 1
-    return found

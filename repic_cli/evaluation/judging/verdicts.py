@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from repic_cli.evaluation.judging.parsing import Reading
-from repic_cli.evaluation.statistics import Estimate, Tally, estimate, wilson
+from repic_cli.evaluation.statistics import Estimate, Tally, estimate
 
 Outcome = Reading | Literal["failed"]
 """What became of one request; `failed`: no reply came."""
@@ -73,11 +72,11 @@ class Summary:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, with null for NaN."""
-        return {name: _plain(value) for name, value in vars(self).items()}
+        return {n: v.to_json() if isinstance(v, Estimate) else v for n, v in vars(self).items()}
 
 
 def summarise(pairs: Sequence[Judged], seed: int = 0) -> Summary:
-    """Count. Intervals are Wilson's where pairs count 0 or 1 or all the same, else from a bootstrap over pairs."""
+    """Count. See `estimate` for the intervals."""
     found = Counter(pair.verdict for pair in pairs)
     points = [{"a": 1.0, "tie": 0.5, "b": 0.0}[p.verdict] for p in pairs if p.verdict in ("a", "b", "tie")]
     asked = [(pair.ab, pair.ba) for pair in pairs if not pair.same]
@@ -95,25 +94,11 @@ def summarise(pairs: Sequence[Judged], seed: int = 0) -> Summary:
         _mean([1 - point for point in points], seed),
         _mean([float(pair.verdict == "a") for pair in won], seed),
         {name: outcomes[name] for name in ("first", "second", "tie", "refused", "unreadable", "failed")},
-        _ratio(first, either, seed),
+        estimate(Tally(tuple(first), tuple(either)), seed=seed),
         _mean([float(one) for one in longer], seed),
     )
 
 
 def _mean(points: Sequence[float], seed: int) -> Estimate:
     """The mean of points from 0 to 1, one a pair."""
-    return _ratio(points, (1.0,) * len(points), seed)
-
-
-def _ratio(hits: Sequence[float], chances: Sequence[float], seed: int) -> Estimate:
-    """Hits per chance over pairs. Where all pairs agree a bootstrap would give no width, which claims too much."""
-    total, most = sum(hits), sum(chances)
-    if most and len({hit / chance for hit, chance in zip(hits, chances, strict=True) if chance}) == 1:
-        return Estimate(total / most, *wilson(total, most), round(most))
-    return estimate(Tally(tuple(hits), tuple(chances)), seed=seed)
-
-
-def _plain(value: Any) -> Any:
-    if not isinstance(value, Estimate):
-        return value
-    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(value).items()}
+    return estimate(Tally(tuple(points), (1.0,) * len(points)), seed=seed)
