@@ -79,7 +79,7 @@ def dry_run(config: RunConfig, registry: PluginRegistry, processes: int = 1) -> 
     """Resolve a run and try its rewards. Raises what `train` would raise, but for a model that is not at hand: that is
     a note."""
     processes, notes = enough_processes(config, processes)
-    notes += not_shared(config.train)
+    notes = not_shared(config.train) + notes
     plan = make_plan(config, registry, processes)
     try:
         frame: Frame = _plain_frame

@@ -46,6 +46,15 @@ def test_a_folder_for_features_without_room(repic: Repic, train_arguments: Argum
     assert "feature_cache_folder needs feature_cache" in err
 
 
+def test_a_folder_for_features_that_cannot_be(repic: Repic, train_arguments: Arguments, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "features"
+    settings = ("train.feature_cache=10", f"train.feature_cache_folder={json.dumps(str(folder))}")
+    code, _, err = repic(*train_arguments(tmp_path / "run", "--max-steps", "1", settings=settings))
+    assert code == 1
+    assert f"error: train.feature_cache_folder: {folder}: cannot be written to" in err
+
+
 def test_off_and_on_give_the_same_run(
     small_run: Callable[..., Path], read_metrics: Callable[[Path], list[dict[str, Any]]]
 ) -> None:
