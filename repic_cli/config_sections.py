@@ -190,6 +190,12 @@ class TrainSection(Section):
     report_to: tuple[str, ...] = ()
     seed: Seed = 0
 
+    @model_validator(mode="after")
+    def _check_feature_cache(self) -> Self:
+        if self.feature_cache_folder is not None and not self.feature_cache:
+            raise ValueError("feature_cache_folder needs feature_cache, the MiB that it may hold")
+        return self
+
     @field_validator("report_to", mode="before")
     @classmethod
     def _split_report_to(cls, value: Any) -> Any:

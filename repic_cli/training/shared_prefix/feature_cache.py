@@ -17,6 +17,7 @@ import torch
 
 from repic_cli.files import write_file
 from repic_cli.training.shared_prefix.pictures import Features, Limited
+from repic_plugins.errors import RepicError
 
 _ROWS = 4
 
@@ -80,7 +81,12 @@ class FeatureCache:
         from safetensors.torch import save
 
         parts = {"tokens": features.tokens, **{f"{layer}": part for layer, part in enumerate(features.deep)}}
-        write_file(self._path(name), save({key: part.cpu().contiguous() for key, part in parts.items()}))
+        content = save({key: part.cpu().contiguous() for key, part in parts.items()})
+        try:
+            write_file(self._path(name), content)
+        except OSError as error:
+            why = error.strerror or error
+            raise RepicError(f"train.feature_cache_folder: {folder}: cannot be written to: {why}") from error
         files = []
         for path in folder.glob("*.safetensors"):
             with suppress(OSError):  # another process takes files away too

@@ -61,8 +61,10 @@ def prompt_positions(body: Any, rows: Rows, row: int) -> torch.Tensor:
     width = rows.width
     real = rows.attention_mask[row, :width].bool()
     ids = rows.input_ids[row, :width][real]
-    if rows.kinds is None or not rows.pictures[row]:
+    if not rows.pictures[row]:
         return torch.arange(len(ids), device=ids.device).expand(3, -1)
+    if rows.kinds is None:
+        raise ValueError("pictures without `mm_token_type_ids`: which tokens are theirs is not known")
     grid = torch.tensor([picture.grid for picture in rows.pictures[row]], device=ids.device)
     found, _ = body.get_rope_index(
         ids[None], mm_token_type_ids=rows.kinds[row, :width][real][None], image_grid_thw=grid

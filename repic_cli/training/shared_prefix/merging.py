@@ -7,6 +7,7 @@ bfloat16 would round most of the adapter away.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -43,8 +44,12 @@ def mergeable(model: Any) -> list[Any]:
     layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
     if not all(_simple(layer) for layer in layers):
         return []
-    size = sum(layer.get_base_layer().weight.nbytes for layer in layers)
-    return layers if size <= LIMIT else []
+    weights = [layer.get_base_layer().weight for layer in layers]
+    # A head's weight may be that of the embeddings too, and those have no adapter.
+    uses = Counter(id(weight) for _, weight in model.named_parameters(remove_duplicate=False))
+    if any(uses[id(weight)] > 1 for weight in weights):
+        return []
+    return layers if sum(weight.nbytes for weight in weights) <= LIMIT else []
 
 
 def _simple(layer: Any) -> bool:

@@ -39,12 +39,17 @@ def obstacle(model: Any, args: Any) -> str | None:
         return "the model attends within a sliding window"
     if getattr(config, "attention_dropout", 0):
         return "the model has dropout in its attention"
-    if unit(args) == 1:
-        return (
-            f"no two completions of a prompt meet in a batch of {args.per_device_train_batch_size}: "
-            f"train.per_device_batch_size should be a multiple of train.num_generations = {args.num_generations}"
-        )
-    return None
+    return apart(args.per_device_train_batch_size, args.num_generations)
+
+
+def apart(batch: int, group: int) -> str | None:
+    """Why batches of `batch` completions, `group` of a prompt, have no prompt to share; None if they have."""
+    if gcd(batch, group) > 1:
+        return None
+    return (
+        f"no two completions of a prompt meet in a batch of {batch}: "
+        f"train.per_device_batch_size should be a multiple of train.num_generations = {group}"
+    )
 
 
 def unit(args: Any) -> int:

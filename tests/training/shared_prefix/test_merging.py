@@ -61,6 +61,18 @@ def test_left_alone(options: dict[str, Any], adapted: Callable[..., Any]) -> Non
         assert not done
 
 
+def test_a_head_that_shares_its_weight_with_the_embeddings(make_model: Callable[..., Any]) -> None:
+    """The adapter of the head would be in the embeddings too."""
+    model = make_model(dtype=torch.float32)
+    model.lm_head.weight = model.get_input_embeddings().weight
+    model = get_peft_model(model, LoraConfig(r=4, target_modules=["lm_head"], init_lora_weights=False)).eval()
+    ids = torch.tensor([[3, 5, 8]])
+    expected = model(input_ids=ids).logits
+    with merged(model) as done:
+        assert not done
+        assert torch.equal(model(input_ids=ids).logits, expected)
+
+
 def test_nothing_to_merge(make_model: Callable[..., Any]) -> None:
     with merged(make_model()) as done:
         assert not done

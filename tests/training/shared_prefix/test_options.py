@@ -28,6 +28,33 @@ def test_auto_says_once_why_it_is_stock(repic: Repic, train_arguments: Arguments
     assert err.count("prompts are not shared: no two completions of a prompt meet in a batch of 1") == 1
 
 
+def test_a_dry_run_says_it_too(repic: Repic, train_arguments: Arguments, tmp_path: Path) -> None:
+    code, out, err = repic(*train_arguments(tmp_path / "run", "--dry-run", settings=APART))
+    assert code == 0, err
+    assert out.count("prompts are not shared: no two completions of a prompt meet in a batch of 1") == 1
+    code, out, err = repic(*train_arguments(tmp_path / "run", "--dry-run", "--shared-prefix", "on", settings=APART))
+    assert (code, out) == (2, "")
+    assert "error: --shared-prefix on: no two completions of a prompt meet in a batch of 1" in err
+    code, out, _ = repic(*train_arguments(tmp_path / "run", "--dry-run"))
+    assert (code, "not shared" in out) == (0, False)
+
+
+def test_a_folder_for_features_without_room(repic: Repic, train_arguments: Arguments, tmp_path: Path) -> None:
+    settings = ('train.feature_cache_folder="features"',)
+    code, out, err = repic(*train_arguments(tmp_path / "run", settings=settings))
+    assert (code, out) == (2, "")
+    assert "feature_cache_folder needs feature_cache" in err
+
+
+def test_a_folder_for_features_that_cannot_be(repic: Repic, train_arguments: Arguments, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "features"
+    settings = ("train.feature_cache=10", f"train.feature_cache_folder={json.dumps(str(folder))}")
+    code, _, err = repic(*train_arguments(tmp_path / "run", "--max-steps", "1", settings=settings))
+    assert code == 1
+    assert f"error: train.feature_cache_folder: {folder}: cannot be written to" in err
+
+
 def test_off_and_on_give_the_same_run(
     small_run: Callable[..., Path], read_metrics: Callable[[Path], list[dict[str, Any]]]
 ) -> None:
