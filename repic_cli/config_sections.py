@@ -175,6 +175,13 @@ class TrainSection(Section):
     gradient_accumulation: Count = 1
     bf16: bool = False
     gradient_checkpointing: bool = False
+    shared_prefix: Literal["auto", "on", "off"] = "auto"
+    """Compute each prompt once for all of its completions: where it can be done, always (or stop), or never."""
+    feature_cache: Annotated[int, Field(ge=0)] = 0
+    """MiB for what the frozen vision tower made of pictures, kept from epoch to epoch. 0: kept for a batch only. A run
+    that was interrupted then goes on with the same numbers but for rounding."""
+    feature_cache_folder: Path | None = None
+    """Keep it as files there, for later runs too. None: in memory."""
     logging_steps: Count = 1
     log_completions: Annotated[int, Field(ge=0)] = 4
     """Sample completions that are kept per logged step."""
@@ -183,11 +190,34 @@ class TrainSection(Section):
     report_to: tuple[str, ...] = ()
     seed: Seed = 0
 
+    @model_validator(mode="after")
+    def _check_feature_cache(self) -> Self:
+        if self.feature_cache_folder is not None and not self.feature_cache:
+            raise ValueError("feature_cache_folder needs feature_cache, the MiB that it may hold")
+        return self
+
     @field_validator("report_to", mode="before")
     @classmethod
     def _split_report_to(cls, value: Any) -> Any:
         words = _words(value)
         return () if words in (None, [NONE]) else words
+
+
+class VllmSection(Section):
+    """Completions sampled by vLLM, on GPUs. The prompt is still shared in the update."""
+
+    mode: Literal["off", "colocate", "server"] = "off"
+    """`colocate`: on the GPUs that train, taking turns; `server`: by `trl vllm-serve` on other GPUs."""
+    server: Annotated[str, Field(min_length=1)] = "http://127.0.0.1:8000"
+    """Where the server is."""
+    memory: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """With `colocate`: vLLM's share of a GPU's memory."""
+    tensor_parallel: Count = 1
+    """With `colocate`: GPUs that hold one copy of vLLM's model."""
+    max_length: Count | None = None
+    """With `colocate`: tokens of prompt and completion at most. None: as long as the model allows."""
+    sleep: bool = True
+    """With `colocate`: vLLM's weights and cache leave the GPU during the update."""
 
 
 class RunConfig(Section):
@@ -202,6 +232,7 @@ class RunConfig(Section):
     data: DataSection = Field(default_factory=DataSection)
     rewards: RewardsSection = Field(default_factory=RewardsSection)
     train: TrainSection = Field(default_factory=TrainSection)
+    vllm: VllmSection = Field(default_factory=VllmSection)
 
     def to_toml(self) -> str:
         """The whole configuration as TOML; `load_config` reads it back to an equal one."""

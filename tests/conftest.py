@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, settings
 # Before anything imports transformers: a test that would ask a hub has to fail at once, not after a time-out.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: more threads would only wait for one another
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # In CI the same examples every time, and no complaint about a slow machine: a red run has to mean a change.
 settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])

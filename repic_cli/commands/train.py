@@ -30,6 +30,22 @@ class OnError(StrEnum):
     skip = "skip"
 
 
+class SharedPrefix(StrEnum):
+    """Whether completions share their prompt."""
+
+    auto = "auto"
+    on = "on"
+    off = "off"
+
+
+class Vllm(StrEnum):
+    """How vLLM samples completions."""
+
+    off = "off"
+    colocate = "colocate"
+    server = "server"
+
+
 class TrainCommand(TyperCommand):
     """Lets `--resume` stand alone: Typer has no options whose value may be left out."""
 
@@ -75,6 +91,14 @@ def train(
     on_reward_error: Annotated[
         OnError | None, typer.Option(help="When a reward fails: stop, or skip the group and count it.")
     ] = None,
+    shared_prefix: Annotated[
+        SharedPrefix | None,
+        typer.Option(help="Compute each prompt once for all its completions: where it can be (auto), on, or off."),
+    ] = None,
+    vllm: Annotated[
+        Vllm | None,
+        typer.Option(help="Sample with vLLM: colocate (on the GPUs that train) or server (vllm.server)."),
+    ] = None,
     report_to: Annotated[
         str | None, typer.Option(help="Also log to wandb, tensorboard, ... (comma-separated).")
     ] = None,
@@ -103,6 +127,8 @@ def train(
         "train.max_steps": max_steps,
         "rewards.on_error": on_reward_error.value if on_reward_error else None,
         "train.report_to": report_to,
+        "train.shared_prefix": shared_prefix.value if shared_prefix else None,
+        "vllm.mode": vllm.value if vllm else None,
         **_reward_options(reward_option or ()),
     }
     folder = None

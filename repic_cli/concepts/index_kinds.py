@@ -69,7 +69,7 @@ def plan(count: int, dimension: int, kind: str = "auto", memory: int | None = No
 
 
 def _plan(kind: str, count: int, dimension: int) -> Plan:
-    lists = max(16, 2 ** round(np.log2(max(count, 1)) / 2))  # about the square root
+    lists = max(16, 2 ** (round(np.log2(max(count, 1)) / 2) + 2))  # about four square roots
     if kind == "flat":
         return Plan(kind, "Flat", count * dimension * 4)
     if kind == "hnsw":

@@ -32,10 +32,14 @@ KINDS: Mapping[str, Kind] = {
     "unasked": Kind("Names", "captions with a name nobody asked for", "lower"),
     "repeated": Kind("Names", "captions that give one name to two objects", "lower"),
     **{
+        f"bound_recall_{n}": Kind("Binding", f"asked names at the right place, {_concepts(n)}", headline=True)
+        for n in CONCEPTS
+    },
+    # Of few names said, those that are sure: a model that says more has lower shares and more names in place.
+    **{
         f"binding_{n}": Kind("Binding", f"said names at the right place, {_concepts(n)}", headline=True)
         for n in CONCEPTS
     },
-    **{f"bound_recall_{n}": Kind("Binding", f"asked names at the right place, {_concepts(n)}") for n in CONCEPTS},
     "described": Kind("Binding", "said names with the right looks"),
     "where": Kind("Binding", '"where is <name>?"', headline=True),
     "oct": Kind("Skills", "OCT: same object, yes or no", headline=True),

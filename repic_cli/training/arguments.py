@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trl import GRPOConfig
 
+    from repic_cli.config_sections import VllmSection
     from repic_cli.training.plan import Plan
 
 
@@ -46,7 +47,7 @@ def grpo_arguments(plan: Plan, output: Path, *, device: str) -> GRPOConfig:
     }
     if train.gradient_checkpointing:
         options["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
-    return GRPOConfig(**options, **_grpo(plan))
+    return GRPOConfig(**options, **_grpo(plan), **_vllm(plan.config.vllm))
 
 
 def _grpo(plan: Plan) -> dict[str, Any]:
@@ -67,6 +68,20 @@ def _grpo(plan: Plan) -> dict[str, Any]:
         # Every trained weight is used in every forward pass, since each prompt has pictures and text.
         "ddp_find_unused_parameters": False,
         "log_completions": False,
+    }
+
+
+def _vllm(section: VllmSection) -> dict[str, Any]:
+    if section.mode == "off":
+        return {}
+    options: dict[str, Any] = {"use_vllm": True, "vllm_mode": section.mode}
+    if section.mode == "server":
+        return options | {"vllm_server_base_url": section.server}
+    return options | {
+        "vllm_gpu_memory_utilization": section.memory,
+        "vllm_tensor_parallel_size": section.tensor_parallel,
+        "vllm_max_model_length": section.max_length,
+        "vllm_enable_sleep_mode": section.sleep,
     }
 
 

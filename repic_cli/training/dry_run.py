@@ -12,12 +12,12 @@ from repic_cli.training.memory import Memory, estimate, outline
 from repic_cli.training.plan import Plan, make_plan
 from repic_cli.training.prepare import check_prompts
 from repic_cli.training.scorer import prompt_text
-from repic_plugins.errors import ModelError
+from repic_plugins.errors import ModelError, OptionError
 from repic_plugins.scoring import close_rewards, score_batch
 from repic_plugins.types import Box, BoxFrame, ImageRef, Names, Rollout, Sample, YesNo
 
 if TYPE_CHECKING:
-    from repic_cli.config_sections import RunConfig
+    from repic_cli.config_sections import RunConfig, TrainSection
     from repic_plugins.registry import PluginRegistry
 
 PROBES = 8
@@ -79,6 +79,7 @@ def dry_run(config: RunConfig, registry: PluginRegistry, processes: int = 1) -> 
     """Resolve a run and try its rewards. Raises what `train` would raise, but for a model that is not at hand: that is
     a note."""
     processes, notes = enough_processes(config, processes)
+    notes = not_shared(config.train) + notes
     plan = make_plan(config, registry, processes)
     try:
         frame: Frame = _plain_frame
@@ -111,6 +112,18 @@ def enough_processes(config: RunConfig, processes: int) -> tuple[int, list[str]]
         f"{processes} give --set train.gradient_accumulation={accumulation}"
     )
     return needed, [note]
+
+
+def not_shared(train: TrainSection) -> list[str]:
+    """A note if prompts are not shared, as far as the model need not be known; `OptionError` if they must be."""
+    from repic_cli.training.shared_prefix.support import apart, untested
+
+    why = untested() or apart(train.per_device_batch_size, train.num_generations)
+    if why is None or train.shared_prefix == "off":
+        return []
+    if train.shared_prefix == "on":
+        raise OptionError(f"--shared-prefix on: {why}")
+    return [f"prompts are not shared: {why}; stock TRL is used"]
 
 
 def render_answer(sample: Sample, frame: Frame) -> str:

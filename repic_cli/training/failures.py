@@ -64,6 +64,20 @@ def _explain(error: Exception, folder: RunFolder) -> str | None:
     return None
 
 
+def check_vllm(mode: str, device: str) -> None:
+    """Raise `OptionError` if vLLM cannot sample: it is not installed, or there is no GPU. `device`: as configured."""
+    if mode == "off":
+        return
+    from importlib.util import find_spec
+
+    import torch
+
+    if find_spec("vllm") is None:
+        raise OptionError(f"--vllm {mode}: vLLM is not installed; pip install 'trl[vllm]', or leave --vllm out")
+    if not torch.cuda.is_available() or device == "cpu":
+        raise OptionError(f"--vllm {mode}: vLLM samples on GPUs, and the run has none; leave --vllm out")
+
+
 def check_reporting(names: Sequence[str]) -> None:
     """Raise `OptionError` for a tracker that transformers does not know or that is not installed."""
     if not names:

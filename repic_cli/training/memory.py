@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,7 @@ def estimate(run: RunConfig, model: Any, prompt_tokens: int) -> Memory:
     linear = [module for name, module in model.named_modules() if pattern.fullmatch(name)]
     trained = sum(run.lora.r * (module.in_features + module.out_features) for module in linear)
     activations, cache = _per_token(run, model.config.get_text_config())
-    tokens = run.train.per_device_batch_size * (prompt_tokens + run.train.max_completion_length)
+    tokens = _tokens(run, prompt_tokens)
     return Memory(
         parameters,
         trained,
@@ -70,6 +71,14 @@ def estimate(run: RunConfig, model: Any, prompt_tokens: int) -> Memory:
         activations=tokens * activations,
         cache=tokens * run.train.gradient_accumulation * cache,
     )
+
+
+def _tokens(run: RunConfig, prompt_tokens: int) -> int:
+    """Tokens of a forward pass. Completions of a prompt that stand together share it."""
+    train = run.train
+    together = 1 if train.shared_prefix == "off" else math.gcd(train.per_device_batch_size, train.num_generations)
+    prompts = train.per_device_batch_size // together
+    return prompts * prompt_tokens + train.per_device_batch_size * train.max_completion_length
 
 
 def _width(run: RunConfig) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from repic_cli.files import write_file
 from repic_cli.training.environment import environment
-from repic_cli.training.failures import check_reporting
+from repic_cli.training.failures import check_reporting, check_vllm
 from repic_cli.training.plan import Plan, make_plan
 from repic_cli.training.progress import Display
 from repic_cli.training.run_folder import Checkpoint, RunFolder, write_json
@@ -69,6 +69,7 @@ def _train(plan: Plan, registry: PluginRegistry, resume: RunFolder | None, show:
     if checkpoint is None and me.first:
         folder.check_free()
     check_reporting(plan.config.train.report_to)
+    check_vllm(plan.config.vllm.mode, plan.config.model.device)
     backbone = load_backbone(plan.config, registry)
     plan = check_prompts(plan, backbone.processor)
     if checkpoint is not None and checkpoint.data != plan.digest:

@@ -123,7 +123,8 @@ class Session:
         kept = self.plan.config.train.log_completions
         writer = SampleWriter(self.folder, lambda: scorer.last, kept, self.plan.schedule.steps)
         metrics = MetricsWriter(self.folder.metrics, [lambda row: writer.write(row["step"]), self.show.row])
-        trainer = RepicTrainer(self.plan, self.backbone, scorer, phases, self.folder, [metrics, stop])
+        hooks = [metrics, stop]
+        trainer = RepicTrainer(self.plan, self.backbone, scorer, phases, self.folder, hooks, self.show.warn)
         # A name that holds on other machines too, in place of the folder that the weights were read from.
         trainer.model.peft_config[ADAPTER].base_model_name_or_path = self.backbone.name
         return trainer

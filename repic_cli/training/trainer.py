@@ -1,24 +1,25 @@
 """TRL's GRPO trainer with what a run of ours needs around it: no telemetry, safe checkpoints, seconds per phase.
 
-The algorithm is TRL's. Overridden are hooks that TRL and transformers override themselves; `tests/training` compares a
-run with the unmodified trainer.
+The algorithm is TRL's. Overridden are hooks that TRL and transformers override themselves, and what lets completions
+share their prompt (`shared_prefix`); `tests/training` compares a run with the unmodified trainer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
-from trl import GRPOTrainer
 
 from repic_cli.models.adapters import WEIGHTS
 from repic_cli.training.arguments import grpo_arguments
 from repic_cli.training.dataset import make_dataset
 from repic_cli.training.run_folder import RunFolder, mark_checkpoint
-from repic_cli.training.vision_memo import remember_pictures
+from repic_cli.training.shared_prefix.feature_cache import FeatureCache
+from repic_cli.training.shared_prefix.trainer import SharedPrefixTrainer
 from repic_plugins.errors import ModelError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ ADAPTER = "default"
 """The adapter that is trained. When a run starts from an adapter, TRL keeps a frozen copy of it beside this one."""
 
 
-class RepicTrainer(GRPOTrainer):
+class RepicTrainer(SharedPrefixTrainer):
     """GRPO over the prompts of a plan."""
 
     def __init__(
@@ -42,6 +43,7 @@ class RepicTrainer(GRPOTrainer):
         phases: Phases,
         folder: RunFolder,
         callbacks: list[TrainerCallback],
+        say: Callable[[str], None],
     ) -> None:
         self.plan, self.phases, self.folder = plan, phases, folder
         super().__init__(
@@ -52,10 +54,12 @@ class RepicTrainer(GRPOTrainer):
             processing_class=backbone.processor,
             peft_config=_lora(plan, backbone),
             callbacks=callbacks,
+            shared_prefix=plan.config.train.shared_prefix,
+            feature_cache=_feature_cache(plan),
+            say=say,
         )
         for noisy in (PrinterCallback, ProgressCallback):
             self.remove_callback(noisy)
-        self.memo = remember_pictures(self.model)
 
     def _send_telemetry(self) -> None:
         """Nothing is reported to anybody."""
@@ -68,8 +72,6 @@ class RepicTrainer(GRPOTrainer):
             return super()._generate_single_turn(*args, **kwargs)
 
     def _generate_and_score_completions(self, *args: Any, **kwargs: Any) -> Any:
-        if self.memo is not None:
-            self.memo.clear()
         with self.phases.measure("prepare"):
             return super()._generate_and_score_completions(*args, **kwargs)
 
@@ -122,6 +124,12 @@ class RepicTrainer(GRPOTrainer):
                 f"{resume_from_checkpoint}: the checkpoint does not fit the model; was config.toml changed?"
             )
         set_peft_model_state_dict(self.model, weights, adapter_name=ADAPTER)
+
+
+def _feature_cache(plan: Plan) -> FeatureCache | None:
+    """Where features of pictures are kept from epoch to epoch, if that is asked for."""
+    train = plan.config.train
+    return FeatureCache(train.feature_cache * 2**20, train.feature_cache_folder) if train.feature_cache else None
 
 
 def _lora(plan: Plan, backbone: Backbone) -> Any:

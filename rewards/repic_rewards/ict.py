@@ -32,10 +32,10 @@ def score_names(
     A completion of fewer than `min_chars` characters scores 0.0 (the paper's text says tokens, its code characters).
 
     - strict: names as `NameMatcher` finds them among those of this completion, in the `<answer>` where there is one,
-      with `aliases[i][j]` as other spellings of `required[i][j]`. `absent_penalty` is taken off for each name of
-      `absent[i]` that is used, down to 0.0. Closing tags (`</bo>`), more than `max_repeats` mentions of a required
-      name (None: no limit), or names for more than half of the words score 0.0. Where nothing is required, the share
-      of `absent[i]` that is not used.
+      with `aliases[i][j]` as other spellings of `required[i][j]`. A name with more than `max_repeats` mentions (None:
+      no limit) counts as not named. `absent_penalty` is taken off for each name of `absent[i]` that is used, down to
+      0.0. Closing tags (`</bo>`) or names for more than half of the words score 0.0. Where nothing is required, the
+      share of `absent[i]` that is not used.
     - paper: the exact text `<bo>`; with one name, `</bo>` scores 0.0. `absent` and `aliases` are not looked at.
 
     Raises `ValueError` where neither a required nor an absent name is given, lists do not fit, or the mode is unknown.
@@ -146,15 +146,14 @@ def _strict(
     plan = _plan(groups, "strict")
     found, short = _find(plan, texts, min_chars)
     needed, named = plan.needed[found.place], found.count > 0
-    hits = np.bincount(found.text[needed & named], minlength=len(texts))
+    # A name for everything in sight names nothing; the names beside it keep what they earned.
+    once = named if max_repeats is None else named & (found.count <= max_repeats)
+    hits = np.bincount(found.text[needed & once], minlength=len(texts))
     wrong = np.bincount(found.text[~needed & named], minlength=len(texts))
     wanted, unwanted = plan.wanted[groups.of_text], plan.unwanted[groups.of_text]
     share = hits / np.maximum(wanted, 1) - absent_penalty * wrong
     share = np.where(wanted > 0, share, 1 - wrong / np.maximum(unwanted, 1))
-    cheats = found.closed > 0
-    if max_repeats is not None:
-        cheats |= needed & (found.count > max_repeats)
-    refused = np.bincount(found.text[cheats], minlength=len(texts)) > 0
+    refused = np.bincount(found.text[found.closed > 0], minlength=len(texts)) > 0
     refused |= short | (found.name_words > STUFFED * found.words)
     return np.where(refused, 0.0, np.maximum(share, 0.0))
 

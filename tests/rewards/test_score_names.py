@@ -60,6 +60,8 @@ def test_stuffing(rewards: SimpleNamespace) -> None:
     assert score(rewards, "<bo> and Bo and BO and bo's" + REST) == 1.0
     assert score(rewards, "<bo> and Bo and BO and bo's, bo" + REST) == 0.0
     assert score(rewards, "<bo> " * 5 + REST, max_repeats=5) == 1.0
+    assert score(rewards, "<bo> and <bo> and <gus>" + REST, ("bo", "gus"), max_repeats=1) == 0.5
+    assert score(rewards, "<bo> and <thao> and <gus>" + REST, ("bo", "gus"), max_repeats=1) == 1.0
     assert score(rewards, "<bo> " * 5 + REST, max_repeats=None) == 1.0
     # More than half of the words are names; without a lower limit of the length that would be a way to score.
     names = ("bo peep", "gus")

@@ -79,9 +79,10 @@ def ict(
     """The share of the required names that the caption uses; 0.0 for one shorter than `min_chars` (paper Eq. 4 and 5).
 
     One required name: 1.0 or 0.0; m of them, n used: n/m. strict: `<bo>` or bo as a whole phrase, in any case, with
-    aliases; `absent_penalty` is taken off for each name that is shown but not in the picture, down to 0.0; more than
-    `max_repeats` mentions of a name, closing tags (`</bo>`) and captions of names alone score 0.0. paper: the exact
-    text `<bo>`, and 0.0 for a single name with `</bo>`; the paper's text says 100 tokens, its code counts characters.
+    aliases; a name mentioned more than `max_repeats` times earns nothing; `absent_penalty` is taken off for each name
+    that is shown but not in the picture, down to 0.0; closing tags (`</bo>`) and captions of names alone score 0.0.
+    paper: the exact text `<bo>`, and 0.0 for a single name with `</bo>`; the paper's text says 100 tokens, its code
+    counts characters.
     """
     if min_chars < 0 or max_repeats < 1 or absent_penalty < 0:
         raise ValueError("min_chars and absent_penalty must not be negative, and max_repeats must be at least 1")
