@@ -252,7 +252,7 @@ def test_the_kind_follows_size_and_memory() -> None:
     assert plan(1_000_000, 768, memory=4 * gigabyte).kind == "ivf"
     with pytest.raises(DatabaseError, match=r"takes about 0.8 GB, and 0.5 GB of memory are free; --kind ivfpq"):
         plan(1_000_000, 768, memory=gigabyte // 2)
-    assert plan(1_000_000, 768, "ivfpq", gigabyte // 2).factory == "IVF1024,PQ96x8"
+    assert plan(1_000_000, 768, "ivfpq", gigabyte // 2).factory == "IVF4096,PQ96x8"
     with pytest.raises(OptionError, match="there are auto, flat"):
         plan(10, 8, "annoy")
     with pytest.raises(OptionError, match="needs at least 1000 vectors"):

@@ -37,7 +37,7 @@ def build(repic: Run, sources: dict[str, Path], tmp_path: Path) -> Callable[...,
     """Build from one or all of the sources; it has to succeed."""
 
     def run(what: str, *options: object, name: str = "data", given: tuple[str, ...] = SOURCES) -> Path:
-        wanted = given if what in ("paper", "mix") else ("coco", what)
+        wanted = given if what in ("paper", "mix") else ("coco", what) if what == "refcoco" else (what,)
         places = [part for source in dict.fromkeys(wanted) for part in (f"--{source}", sources[source])]
         code, _, err = repic("data", "build", what, *places, "--out", tmp_path / name, *options)
         assert code == 0, err

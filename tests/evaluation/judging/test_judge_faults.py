@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +217,9 @@ def test_no_more_requests_at_a_time_than_allowed(many: Any, peer: Any, run_judge
 def start(files: tuple[Path, Path], peer: Any, *more: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "repic_cli", "eval", "judge", *map(str, files)]
     command += ["--judge", peer.spec, "--no-pictures", "--json", *map(str, more)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Tests that were started in the background ignore Ctrl-C, and so would their children.
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
