@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import gc
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +32,22 @@ def score_files(
     files: Sequence[Path], databases: Sequence[Path] = (), rules: Rules | None = None, skip_bad: bool = False
 ) -> list[Scores]:
     """Scores of each file, and behind them those of what was retrieved for it. Raises `DataError`, `DatabaseError`."""
-    database = [concept for path in databases for concept in read_known(path)]
-    sets = [read_captions(path, skip_bad) for path in files]
-    return score_sets(sets, database, rules)
+    with _without_collector():
+        database = [concept for path in databases for concept in read_known(path)]
+        sets = [read_captions(path, skip_bad) for path in files]
+        return score_sets(sets, database, rules)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Rows are a million small objects without a cycle: looking for one, again and again, takes a sixth of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def score_sets(
