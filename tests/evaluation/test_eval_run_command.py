@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from repic_cli.app import main
 from repic_cli.concepts.concept import NewConcept
 from repic_cli.concepts.pictures import read_picture
 from repic_cli.concepts.store import ConceptDatabase
@@ -48,17 +47,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     template = {f"./data/{image}": [f"<{key}>" for key in keys] for image, keys in QUERIES.items()}
     (folder / "queries.json").write_text(json.dumps(template))
     return World(folder / "mydb", folder / "queries.json")
-
-
-@pytest.fixture
-def repic(capfd: pytest.CaptureFixture[str]) -> Call:
-    def call(*args: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main([str(arg) for arg in args])
-        out, err = capfd.readouterr()
-        return int(stop.value.code or 0), out, err
-
-    return call
 
 
 @pytest.fixture

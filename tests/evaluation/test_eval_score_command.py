@@ -10,25 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from repic_cli.app import main
-
 ROWS = [
     ["a.jpg", ["<bo>"], "<Bo>'s ball rolls.", "Caption it."],
     ["b.jpg", ["<bo>"], "<Bo> and <gus> and <Zoe>.", "Caption it."],
     ["b.jpg", ["<gus>"], "A cat.", "Caption it."],
 ]
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def repic(capfd: pytest.CaptureFixture[str]) -> Call:
-    def call(*args: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main([str(arg) for arg in args])
-        out, err = capfd.readouterr()
-        return int(stop.value.code or 0), out, err
-
-    return call
 
 
 @pytest.fixture
